@@ -1,0 +1,72 @@
+# Two commands, each enough by itself on a fresh machine (Python >= 3.10, a C++20 compiler, CMake, a package index):
+#
+#   make demo    install, build, then search the documentation of this machine's own Python
+#   make test    install, build, then run the Python tests and the examples in docstrings
+#
+# Variables: PYTHON (interpreter that makes .venv), TORCH_VERSION and TORCH_INDEX (another torch than the one in
+# constraints/torch.txt, or another package index to take it from, such as the one with PyTorch's CPU builds).
+
+PYTHON ?= python3
+TORCH_VERSION ?=
+TORCH_INDEX ?=
+
+BIN := .venv/bin
+ENGINE := CMakeLists.txt $(shell find engine -name '*.cc' -o -name '*.h' -o -name CMakeLists.txt)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test test-cpp sanitize lint types docs-check format bench clean
+.DELETE_ON_ERROR:
+
+demo: .venv/.demo
+	@$(BIN)/serotine demo
+
+test: .venv/.dev
+	$(BIN)/python -m pytest
+
+# The environment, in three steps whose stamps make a second run start at once.
+.venv/.torch: constraints/torch.txt
+	@echo "Installing torch into .venv (once, a minute or two)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "Python >= 3.10 is needed: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) \
+		$(if $(TORCH_VERSION),torch==$(TORCH_VERSION),--constraint constraints/torch.txt torch)
+	@touch $@
+
+.venv/.demo: .venv/.torch pyproject.toml $(ENGINE)
+	@echo "Building the engine and installing Serotine into .venv"
+	@$(PIP) --editable '.[demo]'
+	@touch $@
+
+.venv/.dev: .venv/.torch pyproject.toml $(ENGINE)
+	@echo "Building the engine and installing Serotine and its development tools into .venv"
+	@$(PIP) --editable '.[dev]'
+	@touch $@ .venv/.demo
+
+# The engine's own tests: no Python in the process. `sanitize` runs them under ASan and UBSan.
+test-cpp: .venv/.dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --preset release
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build --preset release
+	PATH="$(CURDIR)/$(BIN):$$PATH" ctest --preset release
+
+sanitize: .venv/.dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --preset asan-ubsan
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build --preset asan-ubsan
+	PATH="$(CURDIR)/$(BIN):$$PATH" ctest --preset asan-ubsan
+
+lint: .venv/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+	find engine -name '*.cc' -o -name '*.h' | xargs $(BIN)/clang-format --dry-run --Werror
+
+types: .venv/.dev
+	$(BIN)/mypy
+
+format: .venv/.dev
+	$(BIN)/ruff check --fix-only --quiet
+	$(BIN)/ruff format
+	find engine -name '*.cc' -o -name '*.h' | xargs $(BIN)/clang-format -i
+
+clean:
+	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache serotine-demo

@@ -1,0 +1,89 @@
+"""What do all benchmarks share?  Machine facts, repeated timing with median and spread, JSON results.
+
+A result names the command, commit, machine, threads and package versions beside its figures, so that a
+number in a document can be traced to a run. Times are wall seconds of this process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine_facts(packages: Sequence[str] = ("numpy", "torch", "sentence-transformers")) -> dict[str, Any]:
+    """Return processor, cores, memory, Python, commit and the versions of the given packages."""
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
+    ).stdout.strip()
+    return {
+        "processor": _processor_name(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "packages": versions,
+        "commit": commit or None,
+        "command": " ".join(["python", *sys.argv]),
+    }
+
+
+def _processor_name() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def interleaved(
+    candidates: dict[str, Callable[[], object]], *, rounds: int = 7, warmup: int = 1
+) -> dict[str, list[float]]:
+    """Time the candidates in turn, A B C A B C ..., so that a drift of the machine's speed meets all alike.
+
+    Returns the wall seconds of each counted call, in order of rounds.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for round_number in range(warmup + rounds):
+        for name, call in candidates.items():
+            start = time.perf_counter()
+            call()
+            elapsed = time.perf_counter() - start
+            if round_number >= warmup:
+                seconds[name].append(elapsed)
+    return seconds
+
+
+def summary(seconds: Sequence[float]) -> dict[str, float]:
+    """Median, minimum and maximum of some timings."""
+    return {"median_s": statistics.median(seconds), "min_s": min(seconds), "max_s": max(seconds), "rounds": len(seconds)}
+
+
+def paired_ratio(slower: Sequence[float], faster: Sequence[float]) -> dict[str, float]:
+    """Median and range of ``slower / faster``, round by round (robust to a drift that both saw)."""
+    ratios = [a / b for a, b in zip(slower, faster, strict=True)]
+    return {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
+
+
+def write_result(name: str, figures: dict[str, Any], *, packages: Sequence[str] | None = None) -> Path:
+    """Write ``results/<name>.json``: the figures beside the machine facts. Returns the path."""
+    RESULTS.mkdir(exist_ok=True)
+    facts = machine_facts() if packages is None else machine_facts(packages)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({"machine": facts, **figures}, indent=2) + "\n")
+    return path

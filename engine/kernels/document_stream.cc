@@ -1,0 +1,126 @@
+#include "kernels/document_stream.h"
+
+#include <cstring>
+
+namespace serotine::kernels {
+namespace {
+
+// Fills tiles[i] for the rows [first_row, first_row + num_tiles * kTileRows): where they lie if a tile is one piece of
+// memory and `in_place` (null if there is none) says where; else through stage(source_row, num_rows, target) into
+// `staged`, which has room for every tile.
+template <typename Element, typename Stage>
+void cut_tiles(const DocumentStream& stream, std::uint64_t first_row, std::span<const Element*> tiles,
+               const Element* in_place, std::uint64_t row_elements, Element* staged, const Stage& stage) {
+  std::uint64_t tile = 0;
+  std::uint64_t filled = 0;  // rows of the tile that is being staged
+  stream.for_each_piece(first_row, tiles.size() * kTileRows,
+                        [&](std::uint64_t source_row, std::uint64_t length, std::uint64_t) {
+    while (length > 0) {
+      if (filled == 0 && length >= kTileRows && in_place != nullptr) {
+        tiles[tile++] = in_place + source_row * row_elements;
+        source_row += kTileRows;
+        length -= kTileRows;
+        continue;
+      }
+      const std::uint64_t rows = std::min<std::uint64_t>(length, kTileRows - filled);
+      Element* target = staged + tile * kTileRows * row_elements;
+      stage(source_row, rows, target + filled * row_elements);
+      source_row += rows;
+      length -= rows;
+      filled += rows;
+      if (filled == kTileRows) {
+        tiles[tile++] = target;
+        filled = 0;
+      }
+    }
+  });
+}
+
+}  // namespace
+
+void DocumentStream::build(const DocumentRange& range) {
+  extents_.clear();
+  ends_.clear();
+  positions_.clear();
+  num_rows_ = 0;
+  std::uint64_t next_source = 0;
+  for (std::uint64_t position = range.first; position < range.last; ++position) {
+    const std::uint64_t document = range.document_at(position);
+    const auto begin = static_cast<std::uint64_t>(range.documents->offsets[document]);
+    const auto end = static_cast<std::uint64_t>(range.documents->offsets[document + 1]);
+    if (begin == end) {
+      continue;
+    }
+    if (extents_.empty() || begin != next_source) {
+      extents_.push_back({num_rows_, begin});
+    }
+    next_source = end;
+    num_rows_ += end - begin;
+    ends_.push_back(num_rows_);
+    positions_.push_back(position);
+  }
+  if (!ends_.empty()) {
+    ends_.back() = divide_up(num_rows_, kTileRows) * kTileRows;
+  }
+}
+
+FloatTileCutter::FloatTileCutter(const PackedTokens& documents, const KernelTable& kernels)
+    : documents_(&documents), kernels_(&kernels) {}
+
+FloatTiles FloatTileCutter::cut(const DocumentStream& stream, std::uint64_t first_row, std::uint64_t num_tiles,
+                                const std::uint64_t* segment_ends) {
+  tiles_.resize(num_tiles);
+  staged_.reserve_discarding(num_tiles * kTileRows * documents_->dim);
+  const float* in_place =
+      documents_->kind == ElementKind::kFloat32 ? static_cast<const float*>(documents_->values) : nullptr;
+  cut_tiles<float>(stream, first_row, tiles_, in_place, documents_->dim, staged_.data(),
+                   [this](std::uint64_t row, std::uint64_t count, float* target) { stage(row, count, target); });
+  return {tiles_.data(), num_tiles, documents_->dim, segment_ends};
+}
+
+void FloatTileCutter::stage(std::uint64_t source_row, std::uint64_t num_rows, float* target) const noexcept {
+  const std::uint64_t start = source_row * documents_->dim;
+  const std::uint64_t count = num_rows * documents_->dim;
+  switch (documents_->kind) {
+    case ElementKind::kFloat16:
+      return kernels_->widen_float16(static_cast<const std::uint16_t*>(documents_->values) + start, target, count);
+    case ElementKind::kBfloat16:
+      return kernels_->widen_bfloat16(static_cast<const std::uint16_t*>(documents_->values) + start, target, count);
+    case ElementKind::kFloat32:
+    case ElementKind::kInt8:  // goes through Int8TileCutter
+      std::memcpy(target, static_cast<const float*>(documents_->values) + start, count * sizeof(float));
+  }
+}
+
+Int8TileCutter::Int8TileCutter(const PackedTokens& documents, const KernelTable& /*kernels*/)
+    : documents_(&documents), num_quads_(divide_up(documents.dim, 4)) {}
+
+Int8Tiles Int8TileCutter::cut(const DocumentStream& stream, std::uint64_t first_row, std::uint64_t num_tiles,
+                              const std::uint64_t* segment_ends) {
+  const std::uint64_t num_rows = num_tiles * kTileRows;
+  tiles_.resize(num_tiles);
+  staged_.reserve_discarding(num_rows * num_quads_ * 4);
+  const std::int8_t* in_place =
+      documents_->dim % 4 == 0 ? static_cast<const std::int8_t*>(documents_->values) : nullptr;
+  cut_tiles<std::int8_t>(
+      stream, first_row, tiles_, in_place, num_quads_ * 4, staged_.data(),
+      [this](std::uint64_t row, std::uint64_t count, std::int8_t* target) { stage(row, count, target); });
+
+  scales_.reserve_discarding(num_rows);
+  stream.for_each_piece(first_row, num_rows,
+                        [this](std::uint64_t source_row, std::uint64_t length, std::uint64_t offset) {
+                          std::copy_n(documents_->scales + source_row, length, scales_.data() + offset);
+                        });
+  return {tiles_.data(), scales_.data(), num_tiles, num_quads_, segment_ends};
+}
+
+void Int8TileCutter::stage(std::uint64_t source_row, std::uint64_t num_rows, std::int8_t* target) const noexcept {
+  const auto* codes = static_cast<const std::int8_t*>(documents_->values);
+  const std::uint64_t padded_dim = num_quads_ * 4;
+  for (std::uint64_t row = 0; row < num_rows; ++row) {
+    std::memcpy(target + row * padded_dim, codes + (source_row + row) * documents_->dim, documents_->dim);
+    std::memset(target + row * padded_dim + documents_->dim, 0, padded_dim - documents_->dim);
+  }
+}
+
+}  // namespace serotine::kernels

@@ -1,0 +1,1 @@
+"""How does brute-force search keep its documents, and how does it search them?"""

@@ -1,0 +1,308 @@
+"""How do texts become token vectors?  The one encoding path that every `encode` method takes.
+
+A chunk of texts is tokenised once, cut into batches of equal length (batching.py), run through the model
+and put back into the order of the texts, in one flat array. Only vectors that are scored leave the model's
+device, in one copy per batch; no object is made per token, and none per text until a caller asks for it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sentence_transformers.base.modules import Normalize
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+from torch.nn.utils.rnn import pad_sequence
+
+from serotine.models.batching import plan_batches
+from serotine.models.pooling import TokenPooling
+from serotine.models.settings import maximum_length
+from serotine.models.windows import Frame, Row, split_row
+from serotine.types import TokenMatrix
+
+if TYPE_CHECKING:
+    from serotine.models.colbert import ColBERT
+
+__all__ = ["EncodeOptions", "EncodedChunk", "encode_chunk", "raw_outputs"]
+
+# Texts tokenised at once: enough to amortise the call, few enough that their padding costs nothing.
+_TOKENIZE_ROWS = 256
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """What `encode` was asked for, resolved: no field refers to the model any more.
+
+    task: "query" or "document". prompt: text put before each text, markers included. batch_size,
+    batch_tokens: bounds of a batch (`plan_batches`). dtype: of the result, None for the model's own.
+    normalized: True makes vectors unit length even if the model does not, False takes them as they are
+    before the model's own normalisation, None leaves it to the model. token_pooling: applied to whole
+    texts. window_overlap: tokens shared by windows of long documents, None to truncate. truncate_dim:
+    leading dimensions to keep. to_cpu: whether each batch leaves the device at once. num_threads: for a
+    worker process on the CPU, None to leave torch as it is.
+    """
+
+    task: str
+    prompt: str = ""
+    batch_size: int = 32
+    batch_tokens: int | None = None
+    dtype: torch.dtype | None = None
+    normalized: bool | None = None
+    token_pooling: TokenPooling | None = None
+    window_overlap: int | None = None
+    truncate_dim: int | None = None
+    to_cpu: bool = True
+    num_threads: int | None = None
+
+
+@dataclass(frozen=True)
+class EncodedChunk:
+    """Token vectors of some texts, in order: rows ``offsets[i]:offsets[i + 1]`` of values are text ``i``."""
+
+    values: Tensor
+    offsets: npt.NDArray[np.int64]
+
+    def tensors(self) -> list[Tensor]:
+        """One 2-D view per text, on the device of the values."""
+        return list(self.values.split(np.diff(self.offsets).tolist()))
+
+    @classmethod
+    def of(cls, vectors: list[Tensor]) -> EncodedChunk:
+        """Pack one 2-D tensor per text."""
+        lengths = [len(rows) for rows in vectors]
+        return cls(torch.cat(vectors), np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)]))
+
+    def matrix(self) -> TokenMatrix:
+        """The same vectors as numpy; bfloat16, which numpy lacks, becomes float32."""
+        values = self.values.float() if self.values.dtype == torch.bfloat16 else self.values
+        return TokenMatrix(values.cpu().numpy(), self.offsets)
+
+
+def encode_chunk(
+    model: ColBERT, texts: Sequence[Any], options: EncodeOptions, device: torch.device
+) -> EncodedChunk:
+    """Encode some texts with a model that is on the device and in evaluation mode.
+
+    Cost: one forward pass per batch; peak memory is the token vectors twice (as batches and in order)
+    plus one batch's activations.
+    """
+    pieces = _text_batches(model, texts, options) if _packable(model, texts) else _any_batches(model, texts, options)
+    batches = []
+    with torch.inference_mode():
+        for positions, kept, features in pieces:
+            flat, lengths = _forward(model, features, kept, options, device)
+            batches.append((positions, flat, lengths))
+        chunk = _in_order(batches, len(texts))
+        return chunk if options.token_pooling is None else _pooled(chunk, options)
+
+
+# A batch on its way to the model: the text of each row, the slice of each row's positions to keep (None:
+# all rows whole), and the features.
+_Batch = tuple[npt.NDArray[np.int64], "list[slice | None] | None", dict[str, Any]]
+
+
+def _packable(model: ColBERT, texts: Sequence[Any]) -> bool:
+    # Images and audio have no token rows to sort; unpadded flash-attention batches have no padding to save.
+    return all(isinstance(text, str) for text in texts) and not model._can_flatten_inputs()
+
+
+def _text_batches(model: ColBERT, texts: Sequence[str], options: EncodeOptions) -> Iterator[_Batch]:
+    """Tokenise everything, then yield padded batches of rows of similar length."""
+    rows = list(_tokenized_rows(model, texts, options))
+    plan = plan_batches([row.length for row in rows], batch_size=options.batch_size, batch_tokens=options.batch_tokens)
+    tokenizer = model.tokenizer
+    padding = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id or 0}
+    for batch in plan:
+        chosen = [rows[position] for position in batch]
+        features: dict[str, Any] = {
+            key: pad_sequence(
+                [row.features[key] for row in chosen],
+                batch_first=True,
+                padding_value=padding.get(key, 0),
+                padding_side=tokenizer.padding_side,
+            )
+            for key in chosen[0].features
+        }
+        features["task"] = options.task
+        kept = None if all(row.kept is None for row in chosen) else [row.kept for row in chosen]
+        yield np.array([row.text for row in chosen]), kept, features
+
+
+def _tokenized_rows(model: ColBERT, texts: Sequence[str], options: EncodeOptions) -> Iterator[Row]:
+    """Yield the token sequences of the texts without padding; several windows of a long document in a row."""
+    windowed = options.window_overlap is not None and options.task == "document"
+    frame, max_length = None, None
+    arguments: dict[str, Any] = {}
+    if windowed:
+        frame, max_length = Frame.of(model.tokenizer, options.prompt), _window_length(model)
+        arguments["processing_kwargs"] = {"text": {"truncation": False, "verbose": False}}
+    for start in range(0, len(texts), _TOKENIZE_ROWS):
+        block = list(texts[start : start + _TOKENIZE_ROWS])
+        features = model.preprocess(block, prompt=options.prompt, task=options.task, **arguments)
+        for offset, row in enumerate(_unpadded(features)):
+            length = len(row["input_ids"])
+            sequence = Row(start + offset, row, length)
+            if frame is None or max_length is None or options.window_overlap is None:
+                yield sequence
+            else:
+                yield from split_row(sequence, max_length=max_length, overlap=options.window_overlap, frame=frame)
+
+
+def _window_length(model: ColBERT) -> int:
+    return int(model.document_length or maximum_length(model[0]) or model.tokenizer.model_max_length)
+
+
+def _unpadded(features: dict[str, Any]) -> Iterator[dict[str, Tensor]]:
+    """Yield each row of a padded batch without its padding (expansion tokens are no padding)."""
+    input_ids = features["input_ids"]
+    used = features["attention_mask"].bool()
+    if "query_expansion_positions" in features:
+        used = used | features["query_expansion_positions"].bool()
+    per_token = {
+        key: value for key, value in features.items() if isinstance(value, Tensor) and value.shape == input_ids.shape
+    }
+    numpy_used = used.numpy()
+    width = numpy_used.shape[1]
+    first = numpy_used.argmax(axis=1)
+    last = width - numpy_used[:, ::-1].argmax(axis=1)
+    for number in range(len(input_ids)):
+        yield {key: value[number, first[number] : last[number]] for key, value in per_token.items()}
+
+
+def _any_batches(model: ColBERT, inputs: Sequence[Any], options: EncodeOptions) -> Iterator[_Batch]:
+    """Yield batches of inputs of any modality, sorted by Sentence Transformers' measure of their size."""
+    order = np.argsort([-model._input_length(item) for item in inputs], kind="stable")
+    if model._can_flatten_inputs():
+        # Without padding the cost of a batch is its total length: mix long and short for even batches.
+        order = model._interleave_sorted_indices(order)
+    for start in range(0, len(order), options.batch_size):
+        positions = order[start : start + options.batch_size]
+        features = model.preprocess([inputs[i] for i in positions], prompt=options.prompt, task=options.task)
+        features["task"] = options.task
+        yield positions, None, features
+
+
+def _forward(
+    model: ColBERT,
+    features: dict[str, Any],
+    kept: list[slice | None] | None,
+    options: EncodeOptions,
+    device: torch.device,
+) -> tuple[Tensor, npt.NDArray[np.int64]]:
+    """Run one batch; return the scored vectors of its rows end to end, and how many each row has."""
+    width = features["input_ids"].shape[1] if kept is not None else 0
+    on_device = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in features.items()}
+    runner = without_normalization(model) if options.normalized is False else model
+    outputs = runner(on_device, task=options.task)
+    mask = outputs["attention_mask"].bool()
+    if kept is not None:
+        mask = mask & _kept_mask(kept, features["attention_mask"], width).to(device)
+    vectors = outputs["token_embeddings"][mask]
+    if options.truncate_dim is not None:
+        vectors = vectors[:, : options.truncate_dim]
+    if options.normalized or (options.truncate_dim is not None and options.normalized is None):
+        vectors = normalize(vectors, p=2, dim=-1)
+    lengths = mask.sum(dim=1).cpu().numpy()
+    target = torch.device("cpu") if options.to_cpu else device
+    # Pooling works on the model's own precision; the result is cast after it.
+    dtype = options.dtype if options.token_pooling is None else None
+    return vectors.to(device=target, dtype=dtype or vectors.dtype), lengths
+
+
+def without_normalization(model: ColBERT) -> ColBERT:
+    """Return a model that shares everything with the given one but leaves its token vectors unnormalised."""
+    bare = copy.copy(model)
+    bare._modules = {
+        name: nn.Identity() if isinstance(module, Normalize) else module for name, module in model._modules.items()
+    }
+    return bare
+
+
+def raw_outputs(
+    model: ColBERT, texts: Sequence[Any], options: EncodeOptions, device: torch.device
+) -> dict[str, list[Any]]:
+    """Return what the model computes for each text, padding included, nothing selected.
+
+    token_embeddings ``(width, dim)``, input_ids, attention_mask (the tokenizer's) and masks (True where a
+    vector would be scored), each ``(width,)``; numpy arrays if ``options.to_cpu``. The width is that of the
+    batch a text was in.
+    """
+    collected: dict[str, list[Any]] = {}
+    with torch.inference_mode():
+        for positions, _, features in _any_batches(model, texts, options):
+            on_device = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in features.items()}
+            attended = on_device.get("attention_mask")
+            runner = without_normalization(model) if options.normalized is False else model
+            outputs = runner(dict(on_device), task=options.task)
+            found = {
+                "token_embeddings": outputs["token_embeddings"],
+                "input_ids": on_device.get("input_ids"),
+                "attention_mask": attended,
+                "masks": outputs["attention_mask"].bool(),
+            }
+            for name, values in found.items():
+                if values is None:
+                    continue
+                rows = collected.setdefault(name, [None] * len(texts))
+                for position, row in zip(positions, values, strict=True):
+                    vectors = row.float() if row.dtype == torch.bfloat16 else row
+                    rows[position] = vectors.cpu().numpy() if options.to_cpu else row
+    return collected
+
+
+def _kept_mask(kept: list[slice | None], attention_mask: Tensor, width: int) -> Tensor:
+    """True where a window's vectors belong to its text; slices count from a row's first real token."""
+    mask = torch.zeros(len(kept), width, dtype=torch.bool)
+    first = attention_mask.bool().int().argmax(dim=1).tolist()
+    for number, part in enumerate(kept):
+        if part is None:
+            mask[number] = True
+        else:
+            mask[number, first[number] + part.start : first[number] + part.stop] = True
+    return mask
+
+
+def _in_order(
+    batches: list[tuple[npt.NDArray[np.int64], Tensor, npt.NDArray[np.int64]]], num_texts: int
+) -> EncodedChunk:
+    """Put the rows of all batches into the order of the texts; windows of one text end to end."""
+    row_texts = np.concatenate([positions for positions, _, _ in batches])
+    row_lengths = np.concatenate([lengths for _, _, lengths in batches])
+    lengths = np.zeros(num_texts, dtype=np.int64)
+    np.add.at(lengths, row_texts, row_lengths)
+    offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+    # Destination of each row: its text's start plus the windows of that text that come before it. Within a
+    # text, windows keep their order among equals, so rank them by (text, order of tokenisation).
+    starts = np.empty(len(row_texts), dtype=np.int64)
+    order = np.argsort(row_texts, kind="stable")
+    before = np.cumsum(row_lengths[order]) - row_lengths[order]
+    starts[order] = before
+    first = batches[0][1]
+    values = torch.empty((int(offsets[-1]), first.shape[1]), dtype=first.dtype, device=first.device)
+    row = 0
+    while batches:
+        positions, flat, batch_lengths = batches.pop(0)
+        batch_starts = starts[row : row + len(positions)]
+        row += len(positions)
+        inner = np.arange(len(flat)) - np.repeat(np.cumsum(batch_lengths) - batch_lengths, batch_lengths)
+        targets = np.repeat(batch_starts, batch_lengths) + inner
+        values[torch.from_numpy(targets).to(values.device)] = flat
+    return EncodedChunk(values, offsets)
+
+
+def _pooled(chunk: EncodedChunk, options: EncodeOptions) -> EncodedChunk:
+    """Pool each text's vectors, then cast."""
+    pooling = options.token_pooling
+    if pooling is None or not pooling.applies_to(options.task):
+        values = chunk.values if options.dtype is None else chunk.values.to(options.dtype)
+        return EncodedChunk(values, chunk.offsets)
+    pooled = [pooling.pool_one(vectors) if len(vectors) else vectors for vectors in chunk.tensors()]
+    offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum([len(vectors) for vectors in pooled])])
+    values = torch.cat(pooled)
+    return EncodedChunk(values if options.dtype is None else values.to(options.dtype), offsets)

@@ -1,0 +1,125 @@
+"""How do several processes encode together?  Whole chunks in, one packed buffer per chunk out.
+
+A worker answers with two numpy arrays, whose bytes go through the pipe. Tensors would be shared by file
+descriptor, one for each text, and a process that runs out of them waits forever for an answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.multiprocessing
+
+from serotine.errors import InvalidInput
+from serotine.models.batching import chunks
+from serotine.models.inference import EncodedChunk, EncodeOptions, encode_chunk
+
+if TYPE_CHECKING:
+    from serotine.models.encoding import EncodingMixin
+
+__all__ = ["default_devices", "encode_in_processes", "serve", "sharing_few_descriptors"]
+
+_CHUNK_TEXTS = 512
+
+
+def default_devices() -> list[str]:
+    """Every GPU; without one, as many CPU processes as this process may use cores, 4 at most."""
+    if torch.cuda.is_available():
+        return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return ["cpu"] * min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def encode_in_processes(
+    model: EncodingMixin,
+    texts: Iterable[Any],
+    options: EncodeOptions,
+    pool: dict[str, Any] | None,
+    device: str | torch.device | list[str] | None,
+    chunk_size: int | None,
+) -> Iterator[EncodedChunk]:
+    """Yield the encoded chunks in the order of the texts; at most two chunks per process are under way.
+
+    A pool that is made here ends here, also when the caller stops early or a worker fails. An error in a
+    worker is raised here; a worker that died is reported with its exit code.
+    """
+    own = pool is None
+    devices = device if isinstance(device, list) else None
+    if own and not devices:
+        raise InvalidInput("an empty list of devices was given: name at least one")
+    running = model.start_multi_process_pool(devices) if pool is None else pool
+    processes = len(running["processes"])
+    options = EncodeOptions(**{**vars(options), "to_cpu": True, "num_threads": _threads_for(processes)})
+    waiting: dict[int, EncodedChunk] = {}
+    sent = received = 0
+    chunk_iterator = iter(chunks(texts, chunk_size or _CHUNK_TEXTS))
+    try:
+        exhausted = False
+        while not exhausted or received < sent:
+            while not exhausted and sent - received < 2 * processes:
+                chunk = next(chunk_iterator, None)
+                if chunk is None:
+                    exhausted = True
+                else:
+                    running["input"].put([sent, chunk, options])
+                    sent += 1
+            while received < sent and received not in waiting:
+                number, answer = model._get_worker_result(running)
+                if isinstance(answer, Exception):
+                    raise answer
+                values, offsets = answer
+                waiting[number] = EncodedChunk(torch.from_numpy(values), offsets)
+            if received in waiting:
+                yield waiting.pop(received)
+                received += 1
+    finally:
+        if own:
+            model.stop_multi_process_pool(running)
+
+
+def _threads_for(processes: int) -> int:
+    return max(1, (os.cpu_count() or 1) // processes)
+
+
+def serve(model_class: Any, target_device: str, model: Any, input_queue: Any, results_queue: Any) -> None:
+    """Encode chunks from one queue into another until the process is ended (the loop of a worker)."""
+    device = model._resolve_inference_device(target_device)
+    model.eval()
+    while True:
+        number, texts, options = input_queue.get()
+        try:
+            if device.type == "cpu" and options.num_threads is not None:
+                torch.set_num_threads(options.num_threads)
+            matrix = encode_chunk(model, texts, options, device).matrix()
+        except Exception as error:  # noqa: BLE001 - whatever it was, the parent waits for an answer
+            results_queue.put(model_class._report_worker_failure(number, error, target_device))
+        else:
+            results_queue.put([number, (matrix.values, matrix.offsets)])
+
+
+@contextlib.contextmanager
+def sharing_few_descriptors(model: torch.nn.Module) -> Iterator[None]:
+    """Share tensors by file name while a pool starts, if sharing by descriptor could run out of descriptors.
+
+    A model in shared memory holds one descriptor per tensor (600 for a large one), and Linux gives a process
+    1,024 by default, some containers 256.
+    """
+    try:
+        import resource
+    except ImportError:  # not a POSIX system: descriptors are not used there
+        yield
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    tensors = sum(1 for _ in model.parameters()) + sum(1 for _ in model.buffers())
+    strategy = torch.multiprocessing.get_sharing_strategy()
+    by_name = limit != resource.RLIM_INFINITY and tensors * 2 + 64 > limit
+    if by_name:
+        torch.multiprocessing.set_sharing_strategy("file_system")
+    try:
+        yield
+    finally:
+        if by_name:
+            torch.multiprocessing.set_sharing_strategy(strategy)

@@ -1,0 +1,13 @@
+"""In which order do given candidates answer a query?  Reranking of documents whose embeddings are at hand."""
+
+from typing import TYPE_CHECKING
+
+from serotine._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from serotine.rank.reranking import rerank
+    from serotine.types import RerankResult
+
+__all__ = ["RerankResult", "rerank"]
+
+__getattr__, __dir__ = lazy_exports(__name__, {"RerankResult": "serotine.types", "rerank": "serotine.rank.reranking"})

@@ -1,0 +1,46 @@
+"""Scores of queries against documents: MaxSim over any embeddings, ColBERT's training scores, alignments."""
+
+from typing import TYPE_CHECKING
+
+from serotine._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from serotine.scores.alignment import Alignment, align
+    from serotine.scores.colbert import ColBERTScores, colbert_kd_scores, colbert_scores, colbert_scores_pairwise
+    from serotine.scores.dispatch import maxsim, maxsim_pairwise
+    from serotine.scores.packed import maxsim_packed, maxsim_packed_pairwise
+    from serotine.scores.reference import maxsim_reference
+    from serotine.scores.similarity import SimilarityFunction
+
+__all__ = [
+    "Alignment",
+    "ColBERTScores",
+    "SimilarityFunction",
+    "align",
+    "colbert_kd_scores",
+    "colbert_scores",
+    "colbert_scores_pairwise",
+    "maxsim",
+    "maxsim_packed",
+    "maxsim_packed_pairwise",
+    "maxsim_pairwise",
+    "maxsim_reference",
+]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "Alignment": "serotine.scores.alignment",
+        "ColBERTScores": "serotine.scores.colbert",
+        "SimilarityFunction": "serotine.scores.similarity",
+        "align": "serotine.scores.alignment",
+        "colbert_kd_scores": "serotine.scores.colbert",
+        "colbert_scores": "serotine.scores.colbert",
+        "colbert_scores_pairwise": "serotine.scores.colbert",
+        "maxsim": "serotine.scores.dispatch",
+        "maxsim_packed": "serotine.scores.packed",
+        "maxsim_packed_pairwise": "serotine.scores.packed",
+        "maxsim_pairwise": "serotine.scores.dispatch",
+        "maxsim_reference": "serotine.scores.reference",
+    },
+)

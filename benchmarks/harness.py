@@ -71,7 +71,12 @@ def interleaved(
 
 def summary(seconds: Sequence[float]) -> dict[str, float]:
     """Median, minimum and maximum of some timings."""
-    return {"median_s": statistics.median(seconds), "min_s": min(seconds), "max_s": max(seconds), "rounds": len(seconds)}
+    return {
+        "median_s": statistics.median(seconds),
+        "min_s": min(seconds),
+        "max_s": max(seconds),
+        "rounds": len(seconds),
+    }
 
 
 def paired_ratio(slower: Sequence[float], faster: Sequence[float]) -> dict[str, float]:

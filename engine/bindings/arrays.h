@@ -29,8 +29,7 @@ using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::c
                                                   const std::optional<Floats>& scales);
 
 // Throws InvalidInput if a position is outside [0, num_documents).
-[[nodiscard]] std::span<const std::int64_t> checked_selection(const Positions& selection,
-                                                              std::uint64_t num_documents);
+[[nodiscard]] std::span<const std::int64_t> checked_selection(const Positions& selection, std::uint64_t num_documents);
 
 // A float32 numpy array of the given shape that owns `values`.
 [[nodiscard]] nb::ndarray<nb::numpy, float> to_numpy(std::vector<float>&& values,

@@ -29,7 +29,7 @@ void translate(const std::exception_ptr& pointer, void* /*payload*/) {
 }  // namespace
 
 NB_MODULE(_engine, module) {
-  module.doc() = "Serotine's native engine. Private: the packages serotine.scores and serotine.indexes call it.";
+  module.doc() = "The native engine. Private: only serotine.scores and serotine.indexes call it.";
   nb::register_exception_translator(translate);
   try {
     static_cast<void>(serotine::kernels::active_instruction_set());

@@ -25,10 +25,9 @@ struct CheckedCall {
 
 // `instruction_set` must outlive the result.
 CheckedCall check(const ConstMatrix& query_values, const std::string& query_kind, const Offsets& query_offsets,
-                  const ConstMatrix& document_values, const std::string& document_kind,
-                  const Offsets& document_offsets, const std::optional<Floats>& document_scales,
-                  const std::optional<Floats>& weights, std::uint64_t num_threads,
-                  const std::string& instruction_set) {
+                  const ConstMatrix& document_values, const std::string& document_kind, const Offsets& document_offsets,
+                  const std::optional<Floats>& document_scales, const std::optional<Floats>& weights,
+                  std::uint64_t num_threads, const std::string& instruction_set) {
   CheckedCall call;
   if (query_kind == "int8") {
     throw InvalidInput("queries must be floats; they are quantised here if the documents are int8");
@@ -55,10 +54,10 @@ CheckedCall check(const ConstMatrix& query_values, const std::string& query_kind
 }
 
 FloatArray maxsim(const ConstMatrix& query_values, const std::string& query_kind, const Offsets& query_offsets,
-                  const ConstMatrix& document_values, const std::string& document_kind,
-                  const Offsets& document_offsets, const std::optional<Floats>& document_scales,
-                  const std::optional<Floats>& weights, const std::optional<Positions>& selection,
-                  std::uint64_t num_threads, const std::string& instruction_set) {
+                  const ConstMatrix& document_values, const std::string& document_kind, const Offsets& document_offsets,
+                  const std::optional<Floats>& document_scales, const std::optional<Floats>& weights,
+                  const std::optional<Positions>& selection, std::uint64_t num_threads,
+                  const std::string& instruction_set) {
   const CheckedCall call = check(query_values, query_kind, query_offsets, document_values, document_kind,
                                  document_offsets, document_scales, weights, num_threads, instruction_set);
   std::optional<std::span<const std::int64_t>> positions;
@@ -74,11 +73,11 @@ FloatArray maxsim(const ConstMatrix& query_values, const std::string& query_kind
   return to_numpy(std::move(scores), {call.queries.num_texts(), num_positions});
 }
 
-FloatArray maxsim_pairwise(const ConstMatrix& query_values, const std::string& query_kind,
-                           const Offsets& query_offsets, const ConstMatrix& document_values,
-                           const std::string& document_kind, const Offsets& document_offsets,
-                           const std::optional<Floats>& document_scales, const std::optional<Floats>& weights,
-                           std::uint64_t num_threads, const std::string& instruction_set) {
+FloatArray maxsim_pairwise(const ConstMatrix& query_values, const std::string& query_kind, const Offsets& query_offsets,
+                           const ConstMatrix& document_values, const std::string& document_kind,
+                           const Offsets& document_offsets, const std::optional<Floats>& document_scales,
+                           const std::optional<Floats>& weights, std::uint64_t num_threads,
+                           const std::string& instruction_set) {
   const CheckedCall call = check(query_values, query_kind, query_offsets, document_values, document_kind,
                                  document_offsets, document_scales, weights, num_threads, instruction_set);
   if (call.queries.num_texts() != call.documents.num_texts()) {
@@ -101,6 +100,30 @@ std::vector<std::string> instruction_sets() {
   return {names.begin(), names.end()};
 }
 
+// Signatures are written out, each in one line as nanobind wants them: what it derives itself spells the shape and
+// order of every array and is unreadable.
+constexpr const char* kMaxsimSignature =
+    "def maxsim("
+    "query_values: numpy.typing.NDArray[typing.Any], query_kind: str, query_offsets: "
+    "numpy.typing.NDArray[numpy.int64], "
+    "document_values: numpy.typing.NDArray[typing.Any], document_kind: str, document_offsets: "
+    "numpy.typing.NDArray[numpy.int64], *, "
+    "document_scales: numpy.typing.NDArray[numpy.float32] | None = None, weights: numpy.typing.NDArray[numpy.float32] "
+    "| None = None, "
+    "selection: numpy.typing.NDArray[numpy.int64] | None = None, num_threads: int = 1, instruction_set: str = '', "
+    ") -> numpy.typing.NDArray[numpy.float32]";
+
+constexpr const char* kMaxsimPairwiseSignature =
+    "def maxsim_pairwise("
+    "query_values: numpy.typing.NDArray[typing.Any], query_kind: str, query_offsets: "
+    "numpy.typing.NDArray[numpy.int64], "
+    "document_values: numpy.typing.NDArray[typing.Any], document_kind: str, document_offsets: "
+    "numpy.typing.NDArray[numpy.int64], *, "
+    "document_scales: numpy.typing.NDArray[numpy.float32] | None = None, weights: numpy.typing.NDArray[numpy.float32] "
+    "| None = None, "
+    "num_threads: int = 1, instruction_set: str = '', "
+    ") -> numpy.typing.NDArray[numpy.float32]";
+
 }  // namespace
 
 void bind_scores(nb::module_& module) {
@@ -109,17 +132,21 @@ void bind_scores(nb::module_& module) {
              "document_values"_a.noconvert(), "document_kind"_a, "document_offsets"_a.noconvert(), nb::kw_only(),
              "document_scales"_a.noconvert() = nb::none(), "weights"_a.noconvert() = nb::none(),
              "selection"_a.noconvert() = nb::none(), "num_threads"_a = 1, "instruction_set"_a = "",
-             "Score every query against every document, or those that `selection` numbers, in its order.\n\n"
-             "Kinds: float32, float16, bfloat16 (both as uint16 bits); documents also int8 with scales.\n"
-             "instruction_set: empty for the active one. Returns float32 (num_queries, num_documents).");
+             nb::sig(kMaxsimSignature),
+             R"(Score every query against every document, or those that selection numbers, in its order.
+
+Arrays are C-contiguous and aligned. Kinds: float32, float16, bfloat16 (both as uint16 bits); documents also int8,
+with finite scales. instruction_set: empty for the active one. Returns float32 (num_queries, num_documents).)");
   module.def("maxsim_pairwise", &maxsim_pairwise, "query_values"_a.noconvert(), "query_kind"_a,
              "query_offsets"_a.noconvert(), "document_values"_a.noconvert(), "document_kind"_a,
              "document_offsets"_a.noconvert(), nb::kw_only(), "document_scales"_a.noconvert() = nb::none(),
              "weights"_a.noconvert() = nb::none(), "num_threads"_a = 1, "instruction_set"_a = "",
-             "Score query i against document i. Arguments as of maxsim. Returns float32 (num_queries,).");
+             nb::sig(kMaxsimPairwiseSignature),
+             R"(Score query i against document i.
+
+Arguments as of maxsim, without a selection. Returns float32 (num_queries,).)");
   module.def("instruction_set", &instruction_set, "Name of the instruction set in use.");
-  module.def("instruction_sets", &instruction_sets,
-             "Names of the instruction sets that this machine can run, narrowest first.");
+  module.def("instruction_sets", &instruction_sets, "Those that this machine can run, narrowest first.");
 }
 
 }  // namespace serotine::bindings

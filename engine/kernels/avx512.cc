@@ -17,6 +17,10 @@ struct __attribute__((packed, may_alias)) Quad {
   std::int32_t codes;
 };
 
+// GCC 12 spills a sum in every step of a loop whose last value is converted after it; an empty asm that changes the
+// register stops that (int8: 24 -> 10 ns/token).
+inline void keep_in_register(__m512i& value) { asm("" : "+v"(value)); }
+
 // Maxima of one segment, on their way from memory to memory. `unordered` marks lanes that met a NaN: the maximum
 // instruction forgets them (it returns its second operand), so they are written as NaN at the end.
 template <int kGroups>
@@ -100,10 +104,6 @@ class SegmentFold {
     }
   }
 
-  // A segment that ends with a tile is left at the start of the next, if there is one.
-  void next_tile() {
-  }
-
   void finish() { running_.store(best_); }
 
  private:
@@ -114,95 +114,103 @@ class SegmentFold {
   std::uint64_t row_ = 0;
 };
 
+// Similarities of a tile. 14 loads (12 broadcasts, 2 of the panel) feed 24 multiply-adds: with two loads and two
+// multiply-adds a cycle the arithmetic is the bound, 12 cycles a step of k.
 template <int kGroups>
-void fold_float_groups(const FloatTiles& input, const float* panel, float* best, std::uint64_t best_stride) {
-  SegmentFold<kGroups> fold(input.segment_ends, best, best_stride);
+inline void multiply_tile(const FloatTiles& input, std::uint64_t tile, const float* panel,
+                          __m512 (&sum)[kTileRows][kGroups]) {
   const std::uint64_t dim = input.dim;
-  for (std::uint64_t tile = 0; tile < input.num_tiles; ++tile) {
-    const float* row0 = input.tiles[tile];
-    const float* row4 = row0 + 4 * dim;
-    const float* row8 = row0 + 8 * dim;
-    const float* next = input.tiles[tile + 1 < input.num_tiles ? tile + 1 : tile];
-    __m512 sum[kTileRows][kGroups];
+  // Three bases: the addresses of 12 rows would not fit the general registers.
+  const float* rows[3] = {input.tiles[tile], input.tiles[tile] + 4 * dim, input.tiles[tile] + 8 * dim};
+  const auto* upcoming = static_cast<const char*>(input.upcoming[tile]);
+#pragma GCC unroll 12
+  for (std::uint32_t row = 0; row < kTileRows; ++row) {
+#pragma GCC unroll 2
+    for (int g = 0; g < kGroups; ++g) {
+      sum[row][g] = _mm512_setzero_ps();
+    }
+  }
+  for (std::uint64_t k = 0; k < dim; ++k, panel += 16 * kGroups) {
+    _mm_prefetch(upcoming, _MM_HINT_T0);
+    upcoming += input.upcoming_step;
+    __m512 lanes[kGroups];
+#pragma GCC unroll 2
+    for (int g = 0; g < kGroups; ++g) {
+      lanes[g] = _mm512_load_ps(panel + 16 * g);
+    }
 #pragma GCC unroll 12
     for (std::uint32_t row = 0; row < kTileRows; ++row) {
+      const __m512 token = _mm512_set1_ps(rows[row / 4][k + (row % 4) * dim]);
 #pragma GCC unroll 2
       for (int g = 0; g < kGroups; ++g) {
-        sum[row][g] = _mm512_setzero_ps();
+        sum[row][g] = _mm512_fmadd_ps(token, lanes[g], sum[row][g]);
       }
     }
-    const float* query = panel;
-    for (std::uint64_t k = 0; k < dim; ++k, query += 16 * kGroups) {
-      __m512 lanes[kGroups];
-#pragma GCC unroll 2
-      for (int g = 0; g < kGroups; ++g) {
-        lanes[g] = _mm512_load_ps(query + 16 * g);
-      }
+  }
+}
+
+// Integer dot products of a tile. vpdpbusd multiplies unsigned by signed bytes, 4 a lane: a document code d goes in as
+// d + 128 (its sign bit flipped), and the sums start at -128 * (sum of the query's codes). Sums wrap, so this is exact.
+template <int kGroups>
+inline void multiply_tile(const Int8Tiles& input, std::uint64_t tile, const Int8Panel& panel,
+                          __m512i (&sum)[kTileRows][kGroups]) {
+  const __m512i flip = _mm512_set1_epi8(static_cast<char>(0x80));
+  const std::uint64_t stride = input.num_quads;
+  const auto* first = reinterpret_cast<const Quad*>(input.tiles[tile]);
+  const Quad* rows[3] = {first, first + 4 * stride, first + 8 * stride};
+  const auto* upcoming = static_cast<const char*>(input.upcoming[tile]);
+  const std::int8_t* query = panel.codes;
 #pragma GCC unroll 12
-      for (std::uint32_t row = 0; row < kTileRows; ++row) {
-        const float* base = row < 4 ? row0 : row < 8 ? row4 : row8;
-        const __m512 token = _mm512_set1_ps(base[k + (row % 4) * dim]);
+  for (std::uint32_t row = 0; row < kTileRows; ++row) {
 #pragma GCC unroll 2
-        for (int g = 0; g < kGroups; ++g) {
-          sum[row][g] = _mm512_fmadd_ps(token, lanes[g], sum[row][g]);
-        }
+    for (int g = 0; g < kGroups; ++g) {
+      sum[row][g] = _mm512_load_si512(panel.corrections + 16 * g);
+    }
+  }
+  for (std::uint64_t quad = 0; quad < input.num_quads; ++quad, query += 64 * kGroups) {
+    _mm_prefetch(upcoming, _MM_HINT_T0);
+    upcoming += input.upcoming_step;
+    __m512i lanes[kGroups];
+#pragma GCC unroll 2
+    for (int g = 0; g < kGroups; ++g) {
+      lanes[g] = _mm512_load_si512(query + 64 * g);
+    }
+#pragma GCC unroll 12
+    for (std::uint32_t row = 0; row < kTileRows; ++row) {
+      const __m512i token = _mm512_xor_si512(_mm512_set1_epi32(rows[row / 4][quad + (row % 4) * stride].codes), flip);
+#pragma GCC unroll 2
+      for (int g = 0; g < kGroups; ++g) {
+        sum[row][g] = _mm512_dpbusd_epi32(sum[row][g], token, lanes[g]);
+        keep_in_register(sum[row][g]);
       }
     }
-    (void)next;
-    fold.add(sum);
+  }
+}
+
+template <int kGroups>
+void fold_groups(const FloatTiles& input, const FloatPanel& panel, float* best, std::uint64_t best_stride) {
+  SegmentFold<kGroups> fold(input.segment_ends, best, best_stride);
+  for (std::uint64_t tile = 0; tile < input.num_tiles; ++tile) {
+    __m512 similarity[kTileRows][kGroups];
+    multiply_tile<kGroups>(input, tile, panel.values, similarity);
+    fold.add(similarity);
   }
   fold.finish();
 }
 
-void fold_float(const FloatTiles& input, const FloatPanel& panel, float* best, std::uint64_t best_stride) noexcept {
-  if (panel.groups == 1) {
-    fold_float_groups<1>(input, panel.values, best, best_stride);
-  } else {
-    fold_float_groups<2>(input, panel.values, best, best_stride);
-  }
-}
-
 template <int kGroups>
-void fold_int8_groups(const Int8Tiles& input, const Int8Panel& panel, float* best, std::uint64_t best_stride) {
+void fold_groups(const Int8Tiles& input, const Int8Panel& panel, float* best, std::uint64_t best_stride) {
   SegmentFold<kGroups> fold(input.segment_ends, best, best_stride);
-  const __m512i flip = _mm512_set1_epi8(static_cast<char>(0x80));
-  const std::uint64_t stride = input.num_quads;
   for (std::uint64_t tile = 0; tile < input.num_tiles; ++tile) {
-    const auto* row0 = reinterpret_cast<const Quad*>(input.tiles[tile]);
-    const Quad* row4 = row0 + 4 * stride;
-    const Quad* row8 = row0 + 8 * stride;
-    __m512i sum[kTileRows][kGroups];
-#pragma GCC unroll 12
-    for (std::uint32_t row = 0; row < kTileRows; ++row) {
-#pragma GCC unroll 2
-      for (int g = 0; g < kGroups; ++g) {
-        sum[row][g] = _mm512_load_si512(panel.corrections + 16 * g);
-      }
-    }
-    const std::int8_t* query = panel.codes;
-    for (std::uint64_t quad = 0; quad < input.num_quads; ++quad, query += 64 * kGroups) {
-      __m512i lanes[kGroups];
-#pragma GCC unroll 2
-      for (int g = 0; g < kGroups; ++g) {
-        lanes[g] = _mm512_load_si512(query + 64 * g);
-      }
-#pragma GCC unroll 12
-      for (std::uint32_t row = 0; row < kTileRows; ++row) {
-        const Quad* base = row < 4 ? row0 : row < 8 ? row4 : row8;
-        const __m512i token = _mm512_xor_si512(_mm512_set1_epi32(base[quad + (row % 4) * stride].codes), flip);
-#pragma GCC unroll 2
-        for (int g = 0; g < kGroups; ++g) {
-          asm("vpdpbusd %2, %1, %0" : "+v"(sum[row][g]) : "v"(token), "v"(lanes[g]));
-        }
-      }
-    }
+    __m512i dot[kTileRows][kGroups];
+    multiply_tile<kGroups>(input, tile, panel, dot);
     __m512 similarity[kTileRows][kGroups];
 #pragma GCC unroll 12
     for (std::uint32_t row = 0; row < kTileRows; ++row) {
       const __m512 scale = _mm512_set1_ps(input.scales[tile * kTileRows + row]);
 #pragma GCC unroll 2
       for (int g = 0; g < kGroups; ++g) {
-        similarity[row][g] = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[row][g]), scale);
+        similarity[row][g] = _mm512_mul_ps(_mm512_cvtepi32_ps(dot[row][g]), scale);
       }
     }
     fold.add(similarity);
@@ -210,19 +218,18 @@ void fold_int8_groups(const Int8Tiles& input, const Int8Panel& panel, float* bes
   fold.finish();
 }
 
+void fold_float(const FloatTiles& input, const FloatPanel& panel, float* best, std::uint64_t best_stride) noexcept {
+  panel.groups == 1 ? fold_groups<1>(input, panel, best, best_stride) : fold_groups<2>(input, panel, best, best_stride);
+}
+
 void fold_int8(const Int8Tiles& input, const Int8Panel& panel, float* best, std::uint64_t best_stride) noexcept {
-  if (panel.groups == 1) {
-    fold_int8_groups<1>(input, panel, best, best_stride);
-  } else {
-    fold_int8_groups<2>(input, panel, best, best_stride);
-  }
+  panel.groups == 1 ? fold_groups<1>(input, panel, best, best_stride) : fold_groups<2>(input, panel, best, best_stride);
 }
 
 void widen_float16(const std::uint16_t* source, float* target, std::uint64_t count) noexcept {
   std::uint64_t i = 0;
   for (; i + 16 <= count; i += 16) {
-    _mm512_storeu_ps(target + i,
-                     _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(source + i))));
+    _mm512_storeu_ps(target + i, _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(source + i))));
   }
   if (i < count) {
     const auto mask = static_cast<__mmask16>((1U << (count - i)) - 1U);

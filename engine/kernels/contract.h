@@ -24,7 +24,9 @@ inline constexpr std::uint32_t kMaxPanelGroups = 2;
 
 // A piece of the stream of document tokens, cut into tiles.
 struct FloatTiles {
-  const float* const* tiles;  // num_tiles pointers, each to kTileRows * dim floats
+  const float* const* tiles;    // num_tiles pointers, each to kTileRows * dim floats
+  const void* const* upcoming;  // num_tiles addresses: what is read soon after each tile, a hint to prefetch
+  std::uint64_t upcoming_step;  // bytes of it for each of the dim steps
   std::uint64_t num_tiles;
   std::uint64_t dim;                  // >= 1
   const std::uint64_t* segment_ends;  // segment s is the rows [segment_ends[s - 1], segment_ends[s]) of the piece:
@@ -33,7 +35,9 @@ struct FloatTiles {
 
 struct Int8Tiles {
   const std::int8_t* const* tiles;  // num_tiles pointers, each to kTileRows * 4 * num_quads codes
-  const float* scales;              // num_tiles * kTileRows: what a unit of each row's codes stands for
+  const void* const* upcoming;      // as above, for each of the num_quads steps
+  std::uint64_t upcoming_step;
+  const float* scales;  // num_tiles * kTileRows: what a unit of each row's codes stands for
   std::uint64_t num_tiles;
   std::uint64_t num_quads;            // dim / 4 rounded up; the codes beyond dim are 0
   const std::uint64_t* segment_ends;  // as above

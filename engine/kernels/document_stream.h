@@ -41,6 +41,11 @@ class DocumentStream {
   // Which position of the range each non-empty document has.
   [[nodiscard]] std::span<const std::uint64_t> positions() const noexcept { return positions_; }
 
+  // Source row of the first row of a tile (of the last tile, for any beyond it): where to prefetch.
+  [[nodiscard]] std::uint64_t tile_source(std::uint64_t tile) const noexcept {
+    return tile_sources_[std::min<std::uint64_t>(tile, tile_sources_.size() - 1)];
+  }
+
   // Calls visit(source_row, count, offset) for the pieces that the stream rows [first, first + count) consist of;
   // `offset` is the piece's distance from `first`. Rows of the padding are the last row, one piece each.
   template <typename Visit>
@@ -56,7 +61,17 @@ class DocumentStream {
   std::vector<Extent> extents_;
   std::vector<std::uint64_t> ends_;
   std::vector<std::uint64_t> positions_;
+  std::vector<std::uint64_t> tile_sources_;
   std::uint64_t num_rows_ = 0;
+};
+
+// What a block of tiles is cut for.
+struct BlockPlan {
+  const DocumentStream* stream;
+  std::uint64_t first_row;
+  std::uint64_t num_tiles;
+  const std::uint64_t* segment_ends;
+  bool small;  // a few tiles, done with soon: if they are staged, the next block's memory is wanted during this one
 };
 
 // Tiles of float32 rows.
@@ -65,8 +80,7 @@ class FloatTileCutter {
   FloatTileCutter(const PackedTokens& documents, const KernelTable& kernels);
 
   // Cuts the stream rows [first_row, first_row + num_tiles * kTileRows). Valid until the next call.
-  [[nodiscard]] FloatTiles cut(const DocumentStream& stream, std::uint64_t first_row, std::uint64_t num_tiles,
-                               const std::uint64_t* segment_ends);
+  [[nodiscard]] FloatTiles cut(const BlockPlan& plan);
   // Bytes of a row as the kernels read it, and whether every tile is staged.
   [[nodiscard]] std::uint64_t row_bytes() const noexcept { return documents_->dim * sizeof(float); }
   [[nodiscard]] bool stages_every_tile() const noexcept { return documents_->kind != ElementKind::kFloat32; }
@@ -77,6 +91,7 @@ class FloatTileCutter {
   const PackedTokens* documents_;
   const KernelTable* kernels_;
   std::vector<const float*> tiles_;
+  std::vector<const void*> upcoming_;
   AlignedBuffer<float> staged_;
 };
 
@@ -85,8 +100,7 @@ class Int8TileCutter {
  public:
   Int8TileCutter(const PackedTokens& documents, const KernelTable& kernels);
 
-  [[nodiscard]] Int8Tiles cut(const DocumentStream& stream, std::uint64_t first_row, std::uint64_t num_tiles,
-                              const std::uint64_t* segment_ends);
+  [[nodiscard]] Int8Tiles cut(const BlockPlan& plan);
   [[nodiscard]] std::uint64_t row_bytes() const noexcept { return num_quads_ * 4; }
   [[nodiscard]] bool stages_every_tile() const noexcept { return documents_->dim % 4 != 0; }
 
@@ -96,6 +110,7 @@ class Int8TileCutter {
   const PackedTokens* documents_;
   std::uint64_t num_quads_;
   std::vector<const std::int8_t*> tiles_;
+  std::vector<const void*> upcoming_;
   AlignedBuffer<std::int8_t> staged_;
   AlignedBuffer<float> scales_;
 };

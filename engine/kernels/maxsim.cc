@@ -16,10 +16,10 @@ namespace {
 
 constexpr float kNoMatch = -std::numeric_limits<float>::infinity();
 
-// Document rows that are read once per panel: with several panels they should stay in the L2 cache (1 MiB and more on
-// the machines that matter) beside the maxima; with one panel only staged rows are read twice, from L1.
+// Document rows that all panels read before the next: they should stay in the L2 cache (1 MiB and more on the machines
+// that matter) beside the maxima. Rows that are staged are written and read at once: in L1.
 constexpr std::uint64_t kBlockBytes = 256 * 1024;
-constexpr std::uint64_t kStagedSinglePanelBlockBytes = 24 * 1024;
+constexpr std::uint64_t kSmallBlockBytes = 24 * 1024;
 constexpr std::uint64_t kBestBytes = 256 * 1024;
 
 // Query tokens that share one pass over the documents. Enough that the reading of a document from memory (512 bytes of
@@ -59,7 +59,7 @@ class RangeScorer {
     const std::uint64_t max_segments =
         std::max<std::uint64_t>(kTileRows, kBestBytes / sizeof(float) / std::max<std::uint64_t>(lanes, 1));
     best_.reserve_discarding(checked_multiply(max_segments, lanes));
-    const std::uint64_t max_rows = block_rows(panels.panels().size());
+    const std::uint64_t max_rows = block_rows(lanes);
 
     std::uint64_t document = 0;
     bool carried = false;  // the block starts inside a document, whose maxima so far are in row 0
@@ -85,9 +85,14 @@ class RangeScorer {
   }
 
  private:
-  [[nodiscard]] std::uint64_t block_rows(std::uint64_t num_panels) const noexcept {
-    const std::uint64_t bytes =
-        num_panels <= 1 && cutter_.stages_every_tile() ? kStagedSinglePanelBlockBytes : kBlockBytes;
+  // Blocks of staged rows are small, so that they stay in L1, unless the panels are too much for L2: then every panel
+  // should do much with a block before the next comes from further away.
+  [[nodiscard]] bool uses_small_blocks(std::uint64_t lanes) const noexcept {
+    return cutter_.stages_every_tile() && lanes * cutter_.row_bytes() <= kBlockBytes;
+  }
+
+  [[nodiscard]] std::uint64_t block_rows(std::uint64_t lanes) const noexcept {
+    const std::uint64_t bytes = uses_small_blocks(lanes) ? kSmallBlockBytes : kBlockBytes;
     return std::max<std::uint64_t>(1, bytes / (cutter_.row_bytes() * kTileRows)) * kTileRows;
   }
 
@@ -115,7 +120,8 @@ class RangeScorer {
   }
 
   void fold_block(const Panels& panels, std::uint64_t row, std::uint64_t end) {
-    const auto tiles = cutter_.cut(stream_, row, (end - row) / kTileRows, segment_ends_.data());
+    const auto tiles = cutter_.cut(
+        {&stream_, row, (end - row) / kTileRows, segment_ends_.data(), uses_small_blocks(panels.num_lanes())});
     float* best = best_.data();
     for (const typename Panels::Panel& panel : panels.panels()) {
       if constexpr (std::is_same_v<typename Panels::Panel, FloatPanel>) {
@@ -198,9 +204,8 @@ void score_all(const PackedTokens& queries, const PackedTokens& documents, const
   const auto query_tokens = static_cast<std::uint64_t>(queries.offsets.back());
   const std::uint64_t num_threads = threads_worth(total_rows * queries.dim * query_tokens, options.num_threads);
   const std::vector<std::uint64_t> chunks = split_by_work(num_positions, chunk_rows(total_rows, num_threads), rows_at);
-  const std::vector<std::uint64_t> batches =
-      split_by_work(queries.num_texts(), kQueryBatchTokens,
-                    [&](std::uint64_t query) { return length_of(queries, query); });
+  const std::vector<std::uint64_t> batches = split_by_work(
+      queries.num_texts(), kQueryBatchTokens, [&](std::uint64_t query) { return length_of(queries, query); });
 
   Workers<RangeScorer<Panels, Cutter>> workers(num_threads, documents, kernels);
   Panels panels;

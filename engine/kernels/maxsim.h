@@ -18,9 +18,9 @@ enum class ElementKind { kFloat32, kFloat16, kBfloat16, kInt8 };
 struct PackedTokens {
   const void* values = nullptr;  // num_tokens * dim elements of `kind`, C order
   ElementKind kind = ElementKind::kFloat32;
-  std::uint64_t dim = 0;                   // >= 1
-  std::span<const std::int64_t> offsets;   // num_texts + 1, from 0, never decreasing
-  const float* scales = nullptr;           // int8 only: num_tokens
+  std::uint64_t dim = 0;                  // >= 1
+  std::span<const std::int64_t> offsets;  // num_texts + 1, from 0, never decreasing
+  const float* scales = nullptr;          // int8 only: num_tokens
 
   [[nodiscard]] std::uint64_t num_texts() const noexcept { return offsets.size() - 1; }
 };
@@ -29,8 +29,8 @@ struct PackedTokens {
 inline constexpr std::uint64_t kMaxInt8Dim = 131'072;
 
 struct MaxSimOptions {
-  const float* weights = nullptr;  // one per query token; 1 if null
-  std::uint64_t num_threads = 1;   // at most this many; fewer if the work would not pay for them
+  const float* weights = nullptr;    // one per query token; 1 if null
+  std::uint64_t num_threads = 1;     // at most this many; fewer if the work would not pay for them
   std::string_view instruction_set;  // empty: the active one
 };
 

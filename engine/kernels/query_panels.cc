@@ -18,8 +18,8 @@ std::vector<PanelShape> panel_shapes(std::uint64_t num_tokens, std::uint32_t max
   std::vector<PanelShape> shapes;
   const std::uint64_t num_groups = divide_up(num_tokens, kGroupLanes);
   for (std::uint64_t group = 0; group < num_groups; group += max_groups) {
-    shapes.push_back({group * kGroupLanes,
-                      static_cast<std::uint32_t>(std::min<std::uint64_t>(max_groups, num_groups - group))});
+    shapes.push_back(
+        {group * kGroupLanes, static_cast<std::uint32_t>(std::min<std::uint64_t>(max_groups, num_groups - group))});
   }
   return shapes;
 }
@@ -92,8 +92,8 @@ float quantize_row(std::span<const float> vector, std::int8_t* codes) noexcept {
 
 }  // namespace
 
-void FloatQueryPanels::build(const PackedTokens& queries, std::uint64_t first, std::uint64_t last,
-                             const float* weights, const KernelTable& kernels) {
+void FloatQueryPanels::build(const PackedTokens& queries, std::uint64_t first, std::uint64_t last, const float* weights,
+                             const KernelTable& kernels) {
   bounds_ = lane_bounds(queries, first, last);
   const std::uint64_t num_tokens = bounds_.back();
   const auto first_row = static_cast<std::uint64_t>(queries.offsets[first]);
@@ -124,8 +124,8 @@ float FloatQueryPanels::fold(const float* best, std::uint64_t query) const noexc
                       bounds_[query + 1] - start);
 }
 
-void Int8QueryPanels::build(const PackedTokens& queries, std::uint64_t first, std::uint64_t last,
-                            const float* weights, const KernelTable& kernels) {
+void Int8QueryPanels::build(const PackedTokens& queries, std::uint64_t first, std::uint64_t last, const float* weights,
+                            const KernelTable& kernels) {
   bounds_ = lane_bounds(queries, first, last);
   const std::uint64_t num_tokens = bounds_.back();
   const auto first_row = static_cast<std::uint64_t>(queries.offsets[first]);

@@ -10,12 +10,11 @@
 namespace serotine::kernels {
 namespace {
 
-void merge(float& best, float similarity) noexcept {
+[[nodiscard]] float larger_or_nan(float best, float similarity) noexcept {
   if (std::isnan(similarity) || std::isnan(best)) {
-    best = std::numeric_limits<float>::quiet_NaN();
-  } else if (similarity > best) {
-    best = similarity;
+    return std::numeric_limits<float>::quiet_NaN();
   }
+  return similarity > best ? similarity : best;
 }
 
 void fold_float(const FloatTiles& input, const FloatPanel& panel, float* best, std::uint64_t best_stride) noexcept {
@@ -29,7 +28,8 @@ void fold_float(const FloatTiles& input, const FloatPanel& panel, float* best, s
       for (std::uint64_t k = 0; k < input.dim; ++k) {
         similarity = std::fma(token[k], panel.values[k * lanes + lane], similarity);
       }
-      merge(best[segment * best_stride + lane], similarity);
+      float& lane_best = best[segment * best_stride + lane];
+      lane_best = larger_or_nan(lane_best, similarity);
     }
   }
 }
@@ -46,7 +46,9 @@ void fold_int8(const Int8Tiles& input, const Int8Panel& panel, float* best, std:
       for (std::uint64_t k = 0; k < stride; ++k) {
         dot += std::int32_t{token[k]} * panel.codes[((k / 4) * lanes + lane) * 4 + k % 4];
       }
-      merge(best[segment * best_stride + lane], static_cast<float>(dot) * input.scales[row]);
+      const float similarity = static_cast<float>(dot) * input.scales[row];
+      float& lane_best = best[segment * best_stride + lane];
+      lane_best = larger_or_nan(lane_best, similarity);
     }
   }
 }

@@ -65,7 +65,9 @@ def principal_directions(moment: np.ndarray, dim: int) -> np.ndarray:
 def main() -> None:
     """Write projection.safetensors and projection.json into the package."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=Path, nargs="+", required=True, help="files of training pairs (jsonl, jsonl.gz)")
+    parser.add_argument(
+        "--pairs", type=Path, nargs="+", required=True, help="files of training pairs (jsonl, jsonl.gz)"
+    )
     parser.add_argument("--per-file", type=int, default=2500, help="positives taken from each file")
     parser.add_argument("--docstrings", type=int, default=2500, help="docstrings of the standard library")
     parser.add_argument("--out", type=Path, default=WEIGHTS)

@@ -3,10 +3,11 @@
 import shutil
 
 import pytest
-from tests.evaluation import collection
 
 from serotine.errors import DownloadFailed, InvalidInput
 from serotine.evaluation import BEIR_DATASETS, load_beir
+
+from . import collection
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_another_name_is_refused_and_the_known_ones_are_listed(tmp_path, name, m
     empty = tmp_path / "empty"
     empty.mkdir()
     monkeypatch.chdir(empty)
-    with pytest.raises(InvalidInput, match="arguana, climate-fever.*webis-touche2020"):
+    with pytest.raises(InvalidInput, match=r"arguana, climate-fever.*webis-touche2020"):
         load_beir(name, cache_folder=tmp_path / "cache", base_url="file:///nowhere")
     assert "scifact" in BEIR_DATASETS
 

@@ -45,7 +45,7 @@ def test_the_named_baseline_comes_first_and_is_what_the_others_are_set_against()
 def test_a_table_renders_as_text_and_as_markdown():
     table = compare([ranked("weak", good=0), ranked("a|b", good=40)], QRELS, "mrr", confidence=0.9)
     assert table.to_text().splitlines() == [
-        "metric  run    n    mean  difference        90 % interval",
+        "metric  run    n    mean  difference       90 % interval",
         "mrr     weak  40  0.5000    baseline",
         "mrr     a|b   40  1.0000     +0.5000  [+0.5000, +0.5000]",
     ]

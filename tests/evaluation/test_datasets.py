@@ -1,10 +1,11 @@
 """Proves that a folder in BEIR's layout is read as PyLate returns it, and that what is wrong in one is named."""
 
 import pytest
-from tests.evaluation import collection
 
 from serotine.errors import DuplicateDocument, InvalidInput
 from serotine.evaluation import load_custom_dataset
+
+from . import collection
 
 
 @pytest.mark.parametrize("compress", [False, True])
@@ -37,7 +38,7 @@ def test_a_missing_split_names_those_that_exist(tmp_path, compress):
 
 
 def test_a_missing_folder_or_file_is_named(tmp_path):
-    with pytest.raises(InvalidInput, match="no dataset folder at .*absent"):
+    with pytest.raises(InvalidInput, match=r"no dataset folder at .*absent"):
         load_custom_dataset(tmp_path / "absent")
     folder = collection.write(tmp_path / "bats")
     (folder / "corpus.jsonl").unlink()
@@ -84,5 +85,5 @@ def test_a_document_id_that_occurs_twice_is_refused_also_as_int_and_string(tmp_p
 def test_a_judged_query_without_text_is_refused(tmp_path):
     folder = collection.write(tmp_path / "bats")
     (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nghost\tserotine\t1\n")
-    with pytest.raises(InvalidInput, match="1 queries of the split 'test' have no line in queries.jsonl.*'ghost'"):
+    with pytest.raises(InvalidInput, match=r"1 queries of the split 'test' have no line in queries.jsonl.*'ghost'"):
         load_custom_dataset(folder)

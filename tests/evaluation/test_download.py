@@ -84,7 +84,7 @@ def test_an_archive_with_another_folder_or_a_file_as_a_folder_is_refused(tmp_pat
 
 
 def test_no_connection_says_what_to_do(tmp_path, target):
-    with pytest.raises(DownloadFailed, match="cannot download .*absent.zip.*unpack the zip file elsewhere"):
+    with pytest.raises(DownloadFailed, match=r"cannot download .*absent\.zip.*unpack the zip file elsewhere"):
         fetch_zip_folder((tmp_path / "absent.zip").as_uri(), target, timeout_s=5)
 
 

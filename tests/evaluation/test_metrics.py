@@ -1,17 +1,19 @@
-"""Proves that the metrics equal ir-measures (trec_eval) on graded judgements, and that every awkward input has a rule."""
+"""Proves that the metrics equal ir-measures (trec_eval) on graded judgements, and that awkward input has its rule."""
 
 import importlib
-import threading
+import subprocess
+import sys
 
 import ir_measures
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from ir_measures import AP, RR, P, R, Rprec, Success, nDCG
-from tests.evaluation import strategies
 
 from serotine.errors import InvalidInput, MissingExtra
 from serotine.evaluation import DEFAULT_METRICS, SELF_MATCH_DATASETS, Run, evaluate, evaluate_run, has_self_matches
+
+from . import strategies
 
 PAIRS = {
     "ndcg": nDCG,
@@ -48,6 +50,12 @@ def test_every_metric_equals_ir_measures_for_every_query_on_graded_judgements_wi
 def _ir_measures(measures, qrels, run):
     # by_rank: trec_eval would order equal scores by document id.
     return ir_measures.iter_calc(list(measures), qrels, run.by_rank().rankings)
+
+
+def test_a_grade_below_zero_counts_as_zero():
+    run = Run("r", {"q": {"bad": 2.0, "good": 1.0}})
+    below, zero = ({"q": {"bad": grade, "good": 2}} for grade in (-1, 0))
+    assert evaluate_run(run, below, list(PAIRS)).means() == evaluate_run(run, zero, list(PAIRS)).means()
 
 
 def test_the_mean_equals_the_mean_of_ir_measures_where_queries_are_missing_on_either_side():
@@ -181,22 +189,24 @@ def test_a_missing_ranx_names_the_pip_command(monkeypatch):
         evaluate_run(Run("r", {}), {"q": {"a": 1}})
 
 
+@pytest.mark.slow
 def test_several_threads_may_evaluate_at_the_same_time():
-    # Without the lock, numba's workqueue layer ends the whole process here.
-    results = []
-
-    def work():
-        results.extend(
-            evaluate([[{"id": "a", "score": 1.0}]] * 50, {str(q): {"a": 1} for q in range(50)}, range(50), "mrr")["mrr"]
-            for _ in range(20)
-        )
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert results == [1.0] * 80
+    # In a process of its own: without the lock, numba's workqueue layer ends the process here.
+    program = """
+import threading
+from serotine.evaluation import evaluate
+scores, qrels = [[{"id": "a", "score": 1.0}]] * 3000, {query: {"a": 1} for query in range(3000)}
+results = []
+def work():
+    for _ in range(10):
+        results.append(evaluate(scores, qrels, range(3000), ["mrr", "map"])["mrr"])
+threads = [threading.Thread(target=work) for _ in range(6)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(results == [1.0] * 60)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "True"), done.stderr
 
 
 def test_the_first_call_shows_no_compiler_warning(recwarn):

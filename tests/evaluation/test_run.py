@@ -1,4 +1,4 @@
-"""Proves that a run keeps its order and scores through results, files and other tools, and refuses what has no order."""
+"""Proves that a run keeps order and scores through results, files and other tools, and refuses what has no order."""
 
 import gzip
 import math

@@ -3,10 +3,11 @@
 Only the modules of a fixed list are imported, and only from the interpreter itself or an extension file: a
 ``math.py`` in the working directory is never run. A module is on the list because it was seen, on CPython 3.10 to
 3.13, to do nothing on import but create its types and functions: no output, no terminal or signal set-up, no
-warning, and no Python module run beyond `collections`, which is loaded here already. Left out for that reason: readline (sets up the terminal), _tkinter
-(loads a window system), _asyncio, _decimal, _elementtree, _pickle and _zoneinfo (run Python modules; all have a
-documented Python twin), audioop, nis and spwd (warn; gone in 3.13), and the test extensions. A module that this list does
-not know yet is not in the corpus: someone has to look at it first.
+warning, and no Python module run beyond those that this one loads already (`collections`, `functools`, `copyreg`)
+and ``_compat_pickle``, a table of names. Left out for that reason: readline (sets up the terminal), _tkinter
+(loads a window system), _asyncio, _decimal, _elementtree and _zoneinfo (run Python modules; each has a documented
+Python twin), audioop, nis and spwd (warn; gone in 3.13), and the test extensions. A module that the list does not
+know yet is not in the corpus: someone has to look at it first.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import inspect
 import re
 import sys
 import types
+from dataclasses import replace
 from types import ModuleType
 
 from serotine.demo._source import Alias, Binding, Definition, Import, Module
@@ -27,7 +29,7 @@ __all__ = ["IMPORTED_MODULES", "inspect_modules", "runtime_names"]
 IMPORTED_MODULES = (
     *("_abc", "_ast", "_bisect", "_bz2", "_codecs", "_collections", "_contextvars", "_csv", "_ctypes", "_curses"),
     *("_curses_panel", "_datetime", "_functools", "_hashlib", "_heapq", "_imp", "_io", "_json", "_locale", "_lsprof"),
-    *("_lzma", "_opcode", "_operator", "_queue", "_random", "_signal", "_socket", "_sqlite3", "_sre", "_ssl", "_stat"),
+    *("_lzma", "_opcode", "_operator", "_pickle", "_queue", "_random", "_signal", "_socket", "_sqlite3", "_sre", "_ssl", "_stat"),
     *("_statistics", "_string", "_struct", "_symtable", "_thread", "_tokenize", "_tracemalloc", "_typing", "_uuid"),
     *("_warnings", "_weakref", "array", "atexit", "binascii", "builtins", "cmath", "errno", "faulthandler", "fcntl"),
     *("gc", "grp", "itertools", "marshal", "math", "mmap", "nt", "posix", "pwd", "pyexpat", "resource", "select"),
@@ -90,20 +92,18 @@ def _is_python_class(value: type) -> bool:
 
 
 def _definition(value: object, home: str) -> Definition:
+    name = str(getattr(value, "__name__", ""))
+    docstring = getattr(value, "__doc__", None)
+    docstring = inspect.cleandoc(docstring).strip() if isinstance(docstring, str) else ""
     signature = _without_self(getattr(value, "__text_signature__", None) or "")
+    definition = Definition(home, name, signature, docstring, is_class=isinstance(value, type))
     if not isinstance(value, type):
-        return Definition(home, signature, _docstring(value))
-    definition = Definition(home, signature, _docstring(value), is_class=True)
+        return definition
     for name, member in sorted(vars(value).items()):
         member = member.__func__ if isinstance(member, staticmethod) else member
         if isinstance(member, _DOCUMENTED) or (isinstance(member, type) and member.__module__ == value.__module__):
-            definition.members[name] = [_definition(member, home)]
+            definition.members[name] = [replace(_definition(member, home), is_member=True)]
     return definition
-
-
-def _docstring(value: object) -> str:
-    docstring = vars(value).get("__doc__") if isinstance(value, type) else getattr(value, "__doc__", None)
-    return inspect.cleandoc(docstring).strip() if isinstance(docstring, str) else ""
 
 
 def _without_self(signature: str) -> str:
@@ -125,7 +125,7 @@ def runtime_names() -> dict[str, dict[str, Binding]]:
         if name in types.__all__ and isinstance(value, type) and not _is_python_class(value)
     }
     return {
-        "hashlib": {name: Import("_hashlib", f"openssl_{name}") for name in hashes},
+        "hashlib": {name: Import("_hashlib", f"openssl_{name}") for name in hashes} | {"scrypt": Import("_hashlib", "scrypt")},
         "multiprocessing": {name: Alias(f"context.BaseContext.{name}") for name in contextual},
         "re": {"Match": _definition(re.Match, "re"), "Pattern": _definition(re.Pattern, "re")},
         "threading": {"Lock": _definition(importlib.import_module("_thread").LockType, "threading")},

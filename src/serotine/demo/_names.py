@@ -7,15 +7,29 @@ and ``random.randint`` is a method of a hidden instance. A definition without an
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from typing import NamedTuple, TypeAlias
 
 from serotine.demo._source import Alias, Binding, Definition, Import, Instance, Module
 
-__all__ = ["Namespace", "is_public"]
+__all__ = ["Namespace", "PublicName", "is_public"]
 
 
 def is_public(dotted_name: str) -> bool:
     """True if no part of a name begins with an underscore."""
     return not any(part.startswith("_") for part in dotted_name.split("."))
+
+
+_Rank: TypeAlias = tuple[int, bool, bool, bool, int, str]
+
+
+class PublicName(NamedTuple):
+    """A module to import and the name, maybe dotted, to write after it."""
+
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        return self.name if self.module == "builtins" else f"{self.module}.{self.name}"
 
 
 class Namespace:
@@ -27,28 +41,52 @@ class Namespace:
     def __init__(self, modules: Mapping[str, Module], *, implementation_modules: Collection[str] = ()) -> None:
         self.modules = modules
         self._implementation_modules = frozenset(implementation_modules)
+        self._known_star_names: dict[str, set[str]] = {}
 
     def public_modules(self) -> list[str]:
         """Names of the modules that a programmer imports by that name."""
-        return [name for name in self.modules if self._is_public_module(name)]
+        return [name for name in self.modules if self.is_public_module(name)]
 
-    def named_definitions(self) -> dict[Definition, list[str]]:
+    def named_definitions(self) -> dict[Definition, list[PublicName]]:
         """Map every top-level definition to its public names, the one to use first, the others as aliases."""
-        names: dict[Definition, dict[str, tuple[int, bool, bool, int, str]]] = {}
+        names: dict[Definition, dict[PublicName, _Rank]] = {}
         for module_name in self.public_modules():
             module = self.modules[module_name]
-            for name in sorted(self._exports(module)):
-                public_name = f"{module_name}.{name}"
+            for name in sorted(self._interface(module)):
                 for definition in self.resolve(module_name, name):
-                    rank = self._rank(definition, module, name)
-                    names.setdefault(definition, {})[public_name] = rank
+                    public_name = PublicName(module_name, name)
+                    names.setdefault(definition, {})[public_name] = self._rank(definition, module, name)
         return {definition: sorted(ranks, key=ranks.__getitem__) for definition, ranks in names.items()}
 
     def resolve(self, module_name: str, dotted_name: str) -> list[Definition]:
         """Return every definition that a dotted name, written inside a module, may stand for."""
-        return [
-            found for found in self._resolve(module_name, dotted_name, frozenset()) if isinstance(found, Definition)
+        found = self._resolve(module_name, dotted_name, frozenset())
+        return [definition for definition in found if isinstance(definition, Definition)]
+
+    def copy_docstrings(self) -> None:
+        """Give definitions the docstrings that the source copies to them, ``this.__doc__ = other.__doc__``."""
+        for module in self.modules.values():
+            for definition, source in module.copied_docstrings:
+                originals = [original.docstring for original in self.resolve(module.name, source)]
+                definition.docstring = max([definition.docstring, *originals], key=len)
+
+    def parents(self, definition: Definition) -> Iterator[Definition]:
+        """Yield the classes that a class names as its bases, as far as the corpus holds them."""
+        for base in definition.bases:
+            yield from self.resolve(definition.home, base)
+
+    def docstring(self, module: Module) -> str:
+        """Return a module's own docstring, or the one that it imports (``from _struct import __doc__``)."""
+        imported = [
+            self.modules[binding.module].docstring
+            for binding in module.members.get("__doc__", [])
+            if isinstance(binding, Import) and binding.module in self.modules
         ]
+        return max([module.docstring, *imported], key=len)
+
+    def is_public_module(self, name: str) -> bool:
+        """Does a programmer import this module by its own name?"""
+        return is_public(name) and name not in self._implementation_modules
 
     def _resolve(
         self, module_name: str, dotted_name: str, seen: frozenset[tuple[str, str]]
@@ -62,7 +100,7 @@ class Namespace:
         for binding in [*module.members.get(first, []), *module.lazy.get(first, [])]:
             found += self._follow(module_name, binding, seen)
         for star in module.stars:
-            if star in self.modules and first in self._exports(self.modules[star]):
+            if star in self.modules and first in self._star_names(self.modules[star]):
                 found += self._resolve(star, first, seen)
         if f"{module_name}.{first}" in self.modules:
             found.append(self.modules[f"{module_name}.{first}"])
@@ -99,41 +137,35 @@ class Namespace:
             for member in self._member(parent, name, seen)
         ]
 
-    def _is_public_module(self, name: str) -> bool:
-        return is_public(name) and name not in self._implementation_modules
+    def _interface(self, module: Module) -> set[str]:
+        """Public names that are written after the name of a module: what it lists, and whatever else it defines."""
+        defined = {name for name, bindings in module.members.items() if _holds_definition(bindings)}
+        return {name for name in self._star_names(module) | defined if is_public(name)}
 
-    def _exports(self, module: Module, seen: frozenset[str] = frozenset()) -> set[str]:
-        """Names of a module that are meant to be written with it."""
-        exported = {name for name in module.exported or () if name in module.members or name in module.lazy}
-        for name, bindings in module.members.items():
-            if is_public(name) and any(self._is_offered(module, binding) for binding in bindings):
-                exported.add(name)
-        for star in module.stars:
-            source = self.modules.get(star)
-            if source and star not in seen and self._is_part_of(star, module):
-                exported |= self._exports(source, seen | {module.name})
-        return exported | {name for name in module.exported or () if self._has_star(module, name, seen)}
+    def _star_names(self, module: Module) -> set[str]:
+        """Names that ``from module import *`` may bind. Longer than ``__all__``, which code can extend at run time."""
+        if module.name not in self._known_star_names:
+            self._known_star_names[module.name] = names = set(module.exported or ())  # early: ends a cycle of stars
+            if module.exported is None:
+                names |= {name for name, bindings in module.members.items() if self._is_offered(module, bindings)}
+            for star in module.stars:
+                if star in self.modules and self._is_part_of(star, module):
+                    names |= self._star_names(self.modules[star])
+        return self._known_star_names[module.name]
 
-    def _has_star(self, module: Module, name: str, seen: frozenset[str]) -> bool:
+    def _is_offered(self, module: Module, bindings: list[Binding]) -> bool:
+        """Does a module without ``__all__`` mean this name for others? An import for its own use is not meant so."""
         return any(
-            name in self._exports(self.modules[star], seen | {module.name})
-            for star in module.stars
-            if star in self.modules and star not in seen
+            isinstance(binding, (Definition, Alias))
+            or (isinstance(binding, Import) and self._is_part_of(binding.module, module))
+            for binding in bindings
         )
-
-    def _is_offered(self, module: Module, binding: Binding) -> bool:
-        """Is a name without underscore, bound so and maybe not in ``__all__``, part of the module's interface?"""
-        if isinstance(binding, Definition):
-            return True
-        if isinstance(binding, Instance) or module.exported is not None:
-            return False
-        return isinstance(binding, Alias) or self._is_part_of(binding.module, module)
 
     def _is_part_of(self, source: str, module: Module) -> bool:
         """Is a module that another imports from an implementation of it, rather than a tool that it uses?"""
-        return not self._is_public_module(source) or source.startswith(f"{module.name}.")
+        return not self.is_public_module(source) or source.startswith(f"{module.name}.")
 
-    def _rank(self, definition: Definition, module: Module, name: str) -> tuple[int, bool, bool, int, str]:
+    def _rank(self, definition: Definition, module: Module, name: str) -> _Rank:
         """Sort key of a public name among those of one definition; the least is the name to use."""
         if definition.home.startswith(f"{module.name}."):
             relation = 0  # a package offers what its modules define
@@ -141,12 +173,12 @@ class Namespace:
             relation = 1
         else:
             relation = 2
-        own_module = module.name == definition.home.lstrip("_")
-        listed = name in (module.exported or ())
-        return relation, not listed, not own_module, len(module.name), f"{module.name}.{name}"
+        is_listed = name in (module.exported or ())
+        is_own_name = name == definition.name
+        is_twin = module.name == definition.home.lstrip("_")  # _bisect and bisect
+        return relation, not is_listed, not is_own_name, not is_twin, len(module.name), f"{module.name}.{name}"
 
 
-def parents(namespace: Namespace, definition: Definition) -> Iterator[Definition]:
-    """Yield the classes that a class names as its bases, as far as the corpus holds them."""
-    for base in definition.bases:
-        yield from namespace.resolve(definition.home, base)
+
+def _holds_definition(bindings: list[Binding]) -> bool:
+    return any(isinstance(binding, Definition) for binding in bindings)

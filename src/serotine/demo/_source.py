@@ -7,6 +7,7 @@ A module is described by what each of its names may be bound to. A name can have
 from __future__ import annotations
 
 import ast
+import inspect
 import os
 import warnings
 from collections.abc import Collection, Iterator
@@ -43,14 +44,17 @@ class Instance:
 class Definition:
     """A class, a function or an attribute (a property, a slot of a C type), compared by identity.
 
-    home: the module that defines it. signature: ``(width, /)`` without self; empty if there is none or it is unknown.
+    home: the module that defines it; name: its own name there. signature: ``(width, /)`` without self; empty if there is none or it is unknown.
     docstring: cleaned of indentation; a class carries that of its constructor below its own. bases: as written.
+    is_member: defined inside a class.
     """
 
     home: str
+    name: str
     signature: str = ""
     docstring: str = ""
     is_class: bool = False
+    is_member: bool = False
     bases: tuple[str, ...] = ()
     members: dict[str, list[Binding]] = field(default_factory=dict)
 
@@ -74,6 +78,7 @@ class Module:
     stars: list[str] = field(default_factory=list)
     exported: set[str] | None = None
     lazy: dict[str, list[Binding]] = field(default_factory=dict)
+    copied_docstrings: list[tuple[Definition, str]] = field(default_factory=list)
 
 
 def read_modules(root: Path, *, prefix: str, skipped_folders: Collection[str]) -> dict[str, Module]:
@@ -131,7 +136,10 @@ class _ModuleReader:
     def _read_body(self, body: list[ast.stmt], members: dict[str, list[Binding]], *, in_class: bool) -> None:
         for node in _flat(body):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                definition = Definition(self.module.name, _signature(node, is_method=in_class), _docstring(node))
+                signature = _signature(node, is_method=in_class)
+                definition = Definition(
+                    self.module.name, node.name, signature, _docstring(node), is_member=in_class
+                )
                 members.setdefault(node.name, []).append(definition)
                 if node.name == "__getattr__" and not in_class:
                     self._read_imports(ast.walk(node), self.module.lazy)
@@ -146,7 +154,9 @@ class _ModuleReader:
 
     def _class(self, node: ast.ClassDef) -> Definition:
         bases = tuple(name for base in node.bases if (name := _dotted(base)))
-        definition = Definition(self.module.name, docstring=_docstring(node), is_class=True, bases=bases)
+        definition = Definition(
+            self.module.name, node.name, docstring=_docstring(node), is_class=True, bases=bases
+        )
         self._read_body(node.body, definition.members, in_class=True)
         for constructor in ("__init__", "__new__"):
             for binding in definition.members.get(constructor, []):
@@ -187,14 +197,38 @@ class _ModuleReader:
     ) -> None:
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         for target in targets:
-            if not isinstance(target, ast.Name) or node.value is None:
+            if node.value is None:
                 continue
+            if isinstance(target, ast.Subscript) and ast.unparse(target) == "sys.modules[__name__]":
+                self._read_replacement(node.value)
+            if isinstance(target, ast.Attribute) and target.attr == "__doc__":
+                self._read_docstring(members.get(_dotted(target.value) or "", []), node.value)
+            if not isinstance(target, ast.Name):
+                continue
+            if target.id == "__doc__" and members is self.module.members and isinstance(node.value, ast.Constant):
+                self.module.docstring = inspect.cleandoc(str(node.value.value)).strip()
             if target.id == "__all__" and members is self.module.members:
                 self._export(node.value)
             elif name := _dotted(node.value):
                 members.setdefault(target.id, []).append(Alias(name))
             elif isinstance(node.value, ast.Call) and (name := _dotted(node.value.func)):
                 members.setdefault(target.id, []).append(Instance(name))
+
+    def _read_replacement(self, value: ast.expr) -> None:
+        """``sys.modules[__name__] = other``: an import of this module gives the other, so all its names are here."""
+        for binding in self.module.members.get(_dotted(value) or "", []):
+            if isinstance(binding, Import) and binding.name is None:
+                self.module.stars.append(binding.module)
+
+    def _read_docstring(self, bindings: list[Binding], value: ast.expr) -> None:
+        """``function.__doc__ = "..."`` or ``function.__doc__ = other.__doc__``."""
+        for definition in bindings:
+            if not isinstance(definition, Definition):
+                continue
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                definition.docstring = inspect.cleandoc(value.value).strip()
+            elif isinstance(value, ast.Attribute) and value.attr == "__doc__" and (source := _dotted(value.value)):
+                self.module.copied_docstrings.append((definition, source))
 
     def _read_export_call(self, call: ast.Call) -> None:
         """``__all__.append("name")`` and ``__all__.extend([...])``."""

@@ -63,14 +63,12 @@ def load_beir(
     Example:
         >>> documents, queries, qrels = load_beir("scifact", split="test")  # doctest: +SKIP
     """
-    local = Path(dataset_name)
-    if local.is_dir():
-        return load_custom_dataset(local, split)
-    name, _, part = os.fspath(dataset_name).partition("/")
+    text = os.fspath(dataset_name)
+    if text and Path(text).is_dir():  # Path("") is the current folder
+        return load_custom_dataset(text, split)
+    name, _, part = text.partition("/")
     if name not in BEIR_DATASETS or (part and not _PART.fullmatch(part)):
-        raise InvalidInput(
-            f"{os.fspath(dataset_name)!r} is neither an existing folder nor one of: {', '.join(BEIR_DATASETS)}"
-        )
+        raise InvalidInput(f"{text!r} is neither an existing folder nor one of: {', '.join(BEIR_DATASETS)}")
     cache = _default_cache_folder() if cache_folder is None else Path(cache_folder)
     folder = cache / name
     if not folder.is_dir():

@@ -42,16 +42,18 @@ class ComparisonTable:
 
     def to_markdown(self) -> str:
         """Return the table in GitHub's markdown, numbers aligned to the right."""
-        header, *rows = self._padded_cells()
+        header, *rows = self._padded_cells(escape_bars=True)
         rule = [
             f"{'-' * (len(cell) - (column >= 2))}{':' if column >= 2 else ''}" for column, cell in enumerate(header)
         ]
         return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))
 
-    def _padded_cells(self) -> list[list[str]]:
-        """Return header and rows; names flush left, numbers flush right."""
+    def _padded_cells(self, *, escape_bars: bool = False) -> list[list[str]]:
+        """Return header and rows; names flush left, numbers flush right. escape_bars: for markdown's column bar."""
         header = ["metric", "run", "n", "mean", "difference", f"{self.confidence * 100:g} % interval"]
         table = [header, *(_cells(row) for row in self.rows)]
+        if escape_bars:
+            table = [[cell.replace("|", "\\|") for cell in cells] for cells in table]
         widths = [max(len(cells[column]) for cells in table) for column in range(len(header))]
         return [
             [cell.ljust(width) if column < 2 else cell.rjust(width) for column, (cell, width) in enumerate(padded)]
@@ -63,8 +65,7 @@ class ComparisonTable:
 
 
 def _cells(row: Comparison) -> list[str]:
-    name = row.run_name.replace("|", "\\|")
-    start = [row.metric, name, str(row.num_queries), f"{row.mean:.4f}"]
+    start = [row.metric, row.run_name, str(row.num_queries), f"{row.mean:.4f}"]
     if row.difference is None:
         return [*start, "baseline", ""]
     return [*start, f"{row.difference.mean:+.4f}", f"[{row.difference.low:+.4f}, {row.difference.high:+.4f}]"]

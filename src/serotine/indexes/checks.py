@@ -28,6 +28,7 @@ __all__ = [
     "read_only",
     "read_queries",
     "read_subset",
+    "seconds",
 ]
 
 MAX_ID_BYTES = 1024
@@ -46,12 +47,23 @@ class Subset(NamedTuple):
     ids: list[list[DocumentId]]
     is_shared: bool
 
+    def of_query(self, query: int) -> list[DocumentId]:
+        """What one query may return."""
+        return self.ids[0 if self.is_shared else query]
+
 
 def positive_int(value: Any, *, name: str) -> int:
     """Return a whole number >= 1, of Python's or numpy's kinds."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < 1:
         raise InvalidInput(f"{name} must be a whole number >= 1, got {value!r}")
     return int(value)
+
+
+def seconds(value: Any, *, name: str) -> float:
+    """Return a number of seconds >= 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9:
+        raise InvalidInput(f"{name} must be a number of seconds >= 0, got {value!r}")
+    return float(value)
 
 
 def read_ids(documents_ids: Any) -> list[DocumentId]:
@@ -89,7 +101,7 @@ def _plain_id(value: Any) -> DocumentId:
     if type(value) is str or type(value) is int:
         return value
     if isinstance(value, str):
-        return str(value)
+        return str.__str__(value)  # the text of np.str_ and of string enumerations
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         return int(value)
     raise InvalidInput(f"a document id must be str or int, got {value!r} of type {type(value).__name__}")
@@ -137,13 +149,14 @@ def check_finite(matrix: TokenMatrix, name_of: Callable[[int], str]) -> None:
     name_of: position of a text -> how the message calls it.
     """
     values = matrix.values
-    if values.size == 0 or max(-float(values.min()), float(values.max())) <= MAX_MAGNITUDE:
+    largest = min(MAX_MAGNITUDE, float(np.finfo(values.dtype).max))
+    if values.size == 0 or max(-float(values.min()), float(values.max())) <= largest:
         return  # NaN survives min and max, and fails every comparison
-    row, column = (int(axis[0]) for axis in np.nonzero(~(np.abs(values) <= MAX_MAGNITUDE)))
+    row, column = (int(axis[0]) for axis in np.nonzero(~(np.abs(values) <= largest)))
     text = int(np.searchsorted(matrix.offsets, row, side="right")) - 1
     raise InvalidInput(
         f"{name_of(text)}, token row {row - int(matrix.offsets[text])}, dimension {column}: the value is "
-        f"{values[row, column]} as {matrix.dtype.name}, expected a finite number of magnitude <= {MAX_MAGNITUDE:g}"
+        f"{values[row, column]} as {matrix.dtype.name}, expected a finite number of magnitude <= {largest:g}"
     )
 
 
@@ -188,7 +201,7 @@ def float_dtype(dtype: Any) -> np.dtype[Any]:
         raise InvalidInput(f"dtype must be 'float32' or 'float16', got {dtype!r}") from None
     if found not in (np.float32, np.float16):
         raise InvalidInput(f"dtype must be 'float32' or 'float16', got {dtype!r}")
-    return np.dtype(found.name)  # in this machine's byte order
+    return np.dtype(np.float32 if found == np.float32 else np.float16)  # in this machine's byte order
 
 
 def read_only(array: Array) -> Array:

@@ -30,8 +30,9 @@ def document_chunks(
 ) -> Iterator[TokenMatrix]:
     """Yield the vectors of the documents in order, in dtype, all finite; nothing for zero documents.
 
-    embeddings: see `serotine.types.Embeddings`, or a generator of ``(num_tokens, dim)`` arrays. dim: the required
-    width, None for that of the first document. A document may have no tokens.
+    embeddings: see `serotine.types.Embeddings`, or a generator of ``(num_tokens, dim)`` arrays. The all-zero rows of
+    a padded 3-D array are padding and left out. dim: the required width, None for that of the first document. A
+    document may have no tokens.
 
     Raises:
         DimensionMismatch: a document is not 2-D or has another width.
@@ -62,7 +63,9 @@ def _rows(ids: Sequence[DocumentId], embeddings: Embeddings) -> Iterable[Any]:
             raise DimensionMismatch(
                 f"documents must be 2-D (one document) or 3-D (padded documents), got shape {array.shape}"
             )
-        embeddings = [array] if array.ndim == 2 else array
+        # A zero row of padded documents is padding: a normalised token is never zero, and a stored zero vector would
+        # beat every negative similarity.
+        embeddings = [array] if array.ndim == 2 else [text[text.any(axis=1)] for text in array]
     if isinstance(embeddings, (str, bytes, Mapping)) or not isinstance(embeddings, Iterable):
         raise InvalidInput(f"embeddings must be a list of 2-D arrays, got {type(embeddings).__name__}")
     if isinstance(embeddings, Sized) and len(embeddings) != len(ids):

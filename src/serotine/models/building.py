@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
-import torch
 from torch import nn
 from transformers import AddedToken
 
@@ -121,9 +120,7 @@ def _with_projection(
 
 
 def _width(modules: Iterable[nn.Module]) -> int:
-    widths = [
-        module.get_embedding_dimension() for module in modules if isinstance(module, (Dense, Transformer))
-    ]
+    widths = [module.get_embedding_dimension() for module in modules if isinstance(module, (Dense, Transformer))]
     return int(widths[-1])
 
 
@@ -147,7 +144,9 @@ def _with_mask_and_norm(modules: list[nn.Module], skiplist_words: list[str] | No
         modules = [*modules[:position], MultiVectorMask(skiplist_words=skiplist_words), *modules[position:]]
         if not any(isinstance(module, Normalize) for module in modules):
             modules = [
-                *modules[: position + 1], Normalize(module_input_name="token_embeddings"), *modules[position + 1 :]
+                *modules[: position + 1],
+                Normalize(module_input_name="token_embeddings"),
+                *modules[position + 1 :],
             ]
     return modules
 
@@ -194,7 +193,8 @@ def _add_tokens(transformer: Transformer, prefixes: list[str]) -> None:
         return
     # Not normalised: a lower-casing tokenizer would never find "[Q] " in a text otherwise. Added one by one
     # and as plain tokens of the special kind, so that the tokenizer's other special tokens stay what they are.
-    tokenizer.add_tokens([AddedToken(prefix, normalized=False, special=True) for prefix in missing], special_tokens=True)
+    added = [AddedToken(prefix, normalized=False, special=True) for prefix in missing]
+    tokenizer.add_tokens(added, special_tokens=True)
     # Some vocabularies are padded beyond the tokenizer's: never make them smaller.
     if len(tokenizer) > transformer.model.get_input_embeddings().weight.shape[0]:
         transformer.model.resize_token_embeddings(len(tokenizer))

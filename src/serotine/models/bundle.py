@@ -86,7 +86,7 @@ def _projection(in_features: int) -> torch.Tensor:
     recipe = json.loads((_WEIGHTS / "projection.json").read_text())
     path = _WEIGHTS / "projection.safetensors"
     _verify(path, recipe["sha256"])
-    weight = load_file(path)["linear.weight"]
+    weight: torch.Tensor = load_file(path)["linear.weight"]
     if weight.ndim != 2 or weight.shape[1] != in_features:
         raise CorruptModel(f"{path}: expected a projection from {in_features} dimensions, found shape {weight.shape}")
     return weight

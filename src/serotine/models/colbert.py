@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from torch import Tensor, nn
 
 from serotine.errors import InvalidInput
@@ -104,7 +105,7 @@ class ColBERT(EncodingMixin):
             modules=None if modules is None else list(modules),
             device=device,
             prompts=prompts,
-            similarity_fn_name=similarity_fn_name.lower() if isinstance(similarity_fn_name, str) else similarity_fn_name,
+            similarity_fn_name=None if similarity_fn_name is None else similarity_fn_name.lower(),
             **options,
         )
 
@@ -245,8 +246,8 @@ class ColBERT(EncodingMixin):
     def tokenize(
         self,
         texts: Sequence[Any],
-        is_query: bool = True,  # noqa: FBT001, FBT002 - PyLate's signature
-        pad: bool = False,  # noqa: FBT001, FBT002
+        is_query: bool = True,
+        pad: bool = False,
         task: str | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
@@ -257,6 +258,20 @@ class ColBERT(EncodingMixin):
         if pad:
             kwargs.setdefault("processing_kwargs", {"text": {"padding": "max_length"}})
         return self.preprocess(texts, task=task or ("query" if is_query else "document"), **kwargs)
+
+    def scored_tokens(self, texts: Sequence[str], *, is_query: bool) -> list[list[str]]:
+        """Return the tokens that are scored, one string per vector of `encode`, as the vocabulary writes them.
+
+        For explanations (`serotine.scores.align`). Runs the tokenizer and the scoring mask, not the model.
+        """
+        task = "query" if is_query else "document"
+        features = self.preprocess(texts, task=task)
+        input_ids = features["input_ids"]
+        for module in self:
+            if isinstance(module, MultiVectorMask):
+                features = module(features, task=task)
+        masks = features["attention_mask"].bool()
+        return [self.tokenizer.convert_ids_to_tokens(ids[mask]) for ids, mask in zip(input_ids, masks, strict=True)]
 
     def _task_prompt(self, task: str) -> str:
         names = ("query",) if task == "query" else ("document", "passage", "corpus")

@@ -37,7 +37,7 @@ _DTYPES = {None: None, "float32": torch.float32, "float16": torch.float16}
 _CHUNK_TEXTS = 4096
 
 
-class EncodingMixin(MultiVectorEncoder):
+class EncodingMixin(MultiVectorEncoder):  # type: ignore[misc]
     """The encode methods of `serotine.models.ColBERT`."""
 
     truncate_dim: int | None
@@ -105,7 +105,7 @@ class EncodingMixin(MultiVectorEncoder):
 
         Cost: one forward pass per batch. A result does not depend on the texts beside it, float rounding apart.
         """
-        texts = sentences if inputs is None else inputs
+        texts: Any = sentences if inputs is None else inputs
         single = self._is_single(texts)
         options = self._options(
             task or ("query" if is_query else "document"),
@@ -132,9 +132,7 @@ class EncodingMixin(MultiVectorEncoder):
         if packed:
             return TokenMatrix.concatenate([chunk.matrix() for chunk in encoded])
         as_numpy = options.to_cpu
-        results: list[Any] = [
-            item for chunk in encoded for item in (chunk.matrix() if as_numpy else chunk.tensors())
-        ]
+        results: list[Any] = [item for chunk in encoded for item in (chunk.matrix() if as_numpy else chunk.tensors())]
         results = _padded(results) if padding else results
         return results[0] if single else results
 
@@ -235,9 +233,7 @@ class EncodingMixin(MultiVectorEncoder):
         encoded = self._encoded(self._checked(texts), options, device, pool, chunk_size, show_progress_bar)
         return (chunk.matrix() for chunk in encoded)
 
-    def encode_multi_process(
-        self, sentences: Iterable[Any], pool: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> Any:
+    def encode_multi_process(self, sentences: Iterable[Any], pool: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Encode in the processes of a pool: PyLate's name for ``encode(..., pool=pool)``."""
         return self.encode(sentences, *args, pool=pool, **kwargs)
 
@@ -259,9 +255,7 @@ class EncodingMixin(MultiVectorEncoder):
     ) -> EncodeOptions:
         if task not in ("query", "document"):
             raise InvalidInput(f"task must be 'query' or 'document', got {task!r}")
-        for name, value in (("batch_size", batch_size), ("batch_tokens", batch_tokens)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise InvalidInput(f"{name} must be a positive integer, got {value!r}")
+        _check_positive(batch_size=batch_size, batch_tokens=batch_tokens)
         if precision not in _DTYPES:
             raise InvalidInput(
                 f"precision must be 'float32', 'float16' or None, got {precision!r}. For int8 pass the packed "
@@ -296,8 +290,10 @@ class EncodingMixin(MultiVectorEncoder):
             raise InvalidInput("bytes cannot be encoded: decode them to str first")
         if isinstance(texts, dict) and self.modalities == ["text"]:
             raise InvalidInput("a dict cannot be encoded: pass its texts, for example list(queries.values())")
-        return isinstance(texts, str) or (not hasattr(texts, "__iter__")) or (
-            self.modalities != ["text"] and bool(self.is_singular_input(texts))
+        return (
+            isinstance(texts, str)
+            or (not hasattr(texts, "__iter__"))
+            or (self.modalities != ["text"] and bool(self.is_singular_input(texts)))
         )
 
     def _checked(self, texts: Iterable[Any]) -> Iterator[Any]:
@@ -327,8 +323,7 @@ class EncodingMixin(MultiVectorEncoder):
         chunk_size: int | None,
         show_progress_bar: bool | None,
     ) -> Iterator[EncodedChunk]:
-        if chunk_size is not None and (isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1):
-            raise InvalidInput(f"chunk_size must be a positive integer, got {chunk_size!r}")
+        _check_positive(chunk_size=chunk_size)
         if show_progress_bar is None:
             show_progress_bar = logger.isEnabledFor(logging.INFO)
         described = tqdm(texts, desc=f"Encoding {options.task}s", disable=not show_progress_bar, unit="text")
@@ -373,6 +368,12 @@ class EncodingMixin(MultiVectorEncoder):
         with workers.sharing_few_descriptors(self):
             pool: dict[str, Any] = super().start_multi_process_pool(target_devices or workers.default_devices())
         return pool
+
+
+def _check_positive(**values: int | None) -> None:
+    for name, value in values.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise InvalidInput(f"{name} must be a positive integer, got {value!r}")
 
 
 def _padded(results: list[Any]) -> list[Any]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.nn.utils.rnn import pad_sequence
 
+from serotine.errors import InvalidInput
 from serotine.models.batching import plan_batches
 from serotine.models.pooling import TokenPooling
 from serotine.models.settings import maximum_length
@@ -70,7 +71,7 @@ class EncodedChunk:
 
     def tensors(self) -> list[Tensor]:
         """One 2-D view per text, on the device of the values."""
-        return list(self.values.split(np.diff(self.offsets).tolist()))
+        return list(torch.split(self.values, np.diff(self.offsets).tolist()))
 
     @classmethod
     def of(cls, vectors: list[Tensor]) -> EncodedChunk:
@@ -84,9 +85,7 @@ class EncodedChunk:
         return TokenMatrix(values.cpu().numpy(), self.offsets)
 
 
-def encode_chunk(
-    model: ColBERT, texts: Sequence[Any], options: EncodeOptions, device: torch.device
-) -> EncodedChunk:
+def encode_chunk(model: ColBERT, texts: Sequence[Any], options: EncodeOptions, device: torch.device) -> EncodedChunk:
     """Encode some texts with a model that is on the device and in evaluation mode.
 
     Cost: one forward pass per batch; peak memory is the token vectors twice (as batches and in order)
@@ -140,8 +139,15 @@ def _tokenized_rows(model: ColBERT, texts: Sequence[str], options: EncodeOptions
     frame, max_length = None, None
     arguments: dict[str, Any] = {}
     if windowed:
+        if any(isinstance(module, TokenPooling) for module in model):
+            raise InvalidInput(
+                "windows of a document cannot be joined after pooling inside the model: remove the pooling module and "
+                "pass pool_factor, which pools whole documents"
+            )
         frame, max_length = Frame.of(model.tokenizer, options.prompt), _window_length(model)
-        arguments["processing_kwargs"] = {"text": {"truncation": False, "verbose": False}}
+        arguments["processing_kwargs"] = {"text": {"truncation": False}}
+        # A text longer than the model's limit is what we are here for: no warning about it.
+        model.tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
     for start in range(0, len(texts), _TOKENIZE_ROWS):
         block = list(texts[start : start + _TOKENIZE_ROWS])
         features = model.preprocess(block, prompt=options.prompt, task=options.task, **arguments)
@@ -197,7 +203,7 @@ def _forward(
 ) -> tuple[Tensor, npt.NDArray[np.int64]]:
     """Run one batch; return the scored vectors of its rows end to end, and how many each row has."""
     width = features["input_ids"].shape[1] if kept is not None else 0
-    on_device = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in features.items()}
+    on_device = _moved(features, device)
     runner = without_normalization(model) if options.normalized is False else model
     outputs = runner(on_device, task=options.task)
     mask = outputs["attention_mask"].bool()
@@ -236,7 +242,7 @@ def raw_outputs(
     collected: dict[str, list[Any]] = {}
     with torch.inference_mode():
         for positions, _, features in _any_batches(model, texts, options):
-            on_device = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in features.items()}
+            on_device = _moved(features, device)
             attended = on_device.get("attention_mask")
             runner = without_normalization(model) if options.normalized is False else model
             outputs = runner(dict(on_device), task=options.task)
@@ -254,6 +260,10 @@ def raw_outputs(
                     vectors = row.float() if row.dtype == torch.bfloat16 else row
                     rows[position] = vectors.cpu().numpy() if options.to_cpu else row
     return collected
+
+
+def _moved(features: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    return {key: value.to(device) if isinstance(value, Tensor) else value for key, value in features.items()}
 
 
 def _kept_mask(kept: list[slice | None], attention_mask: Tensor, width: int) -> Tensor:

@@ -54,7 +54,7 @@ class Settings:
         """Return these settings, with the base's wherever nothing is given here."""
         return Settings(
             **{
-                field.name: getattr(base, field.name) if getattr(self, field.name) is None else getattr(self, field.name)
+                field.name: getattr(base if getattr(self, field.name) is None else self, field.name)
                 for field in fields(self)
             }
         )
@@ -75,7 +75,7 @@ class Settings:
             if value is not None and not isinstance(value, str):
                 raise InvalidInput(f"{name} must be a string ('' for none), got {value!r}")
         words = self.skiplist_words
-        if words is not None and (isinstance(words, str) or not all(isinstance(word, str) for word in words)):
+        if words is not None and (not isinstance(words, list) or not all(isinstance(word, str) for word in words)):
             raise InvalidInput(f"skiplist_words must be a list of strings, got {words!r}")
 
 
@@ -135,7 +135,7 @@ def apply_lengths(transformer: Transformer, settings: Settings) -> None:
     transformer.document_length = settings.document_length
     if settings.do_query_expansion:
         if settings.query_length is None:
-            raise InvalidInput("do_query_expansion=True needs query_length: it is the length that queries are padded to")
+            raise InvalidInput("do_query_expansion=True needs query_length, the length that queries are padded to")
         transformer.query_length = None
         transformer.query_expansion = {
             "strategy": "fixed",

@@ -94,7 +94,7 @@ def serve(model_class: Any, target_device: str, model: Any, input_queue: Any, re
             if device.type == "cpu" and options.num_threads is not None:
                 torch.set_num_threads(options.num_threads)
             matrix = encode_chunk(model, texts, options, device).matrix()
-        except Exception as error:  # noqa: BLE001 - whatever it was, the parent waits for an answer
+        except Exception as error:
             results_queue.put(model_class._report_worker_failure(number, error, target_device))
         else:
             results_queue.put([number, (matrix.values, matrix.offsets)])
@@ -114,12 +114,12 @@ def sharing_few_descriptors(model: torch.nn.Module) -> Iterator[None]:
         return
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     tensors = sum(1 for _ in model.parameters()) + sum(1 for _ in model.buffers())
-    strategy = torch.multiprocessing.get_sharing_strategy()
+    strategy = torch.multiprocessing.get_sharing_strategy()  # type: ignore[no-untyped-call]
     by_name = limit != resource.RLIM_INFINITY and tensors * 2 + 64 > limit
     if by_name:
-        torch.multiprocessing.set_sharing_strategy("file_system")
+        torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         if by_name:
-            torch.multiprocessing.set_sharing_strategy(strategy)
+            torch.multiprocessing.set_sharing_strategy(strategy)  # type: ignore[no-untyped-call]

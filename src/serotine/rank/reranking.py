@@ -1,25 +1,26 @@
 """`rerank`: order given candidates by their MaxSim with a query.
 
-Embeddings in this process's memory are scored with numpy and the engine; torch is neither needed nor imported. Only
+Embeddings in this process's memory are scored by the native engine; torch is neither needed nor imported. Only
 tensors on an accelerator, or an explicit device, are scored by torch, there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from serotine._arrays import to_numpy
-from serotine._lazy import require
-from serotine.errors import DimensionMismatch, InvalidInput
-from serotine.indexes.checks import check_finite, read_ids, read_queries
+from serotine.errors import InvalidInput
+from serotine.indexes.checks import read_ids, read_queries
+from serotine.indexes.chunks import document_chunks
 from serotine.scores.packed import maxsim_packed
-from serotine.types import Array, DocumentId, Embeddings, RerankResult, TokenMatrix
+from serotine.types import DocumentId, Embeddings, RerankResult, TokenMatrix
 
 __all__ = ["rerank"]
+
+Scores = npt.NDArray[np.float32]
 
 
 def rerank(
@@ -36,12 +37,13 @@ def rerank(
     device: where torch computes, such as ``"cuda"``. None: where the tensors are. Numpy arrays and tensors on the
     CPU are scored without torch, as is everything if it is ``"cpu"``.
 
-    A candidate's score does not depend on the others: nothing is padded. One without tokens comes last, with ``-inf``.
-    Cost per query O(query tokens * candidate tokens * dim), and a copy of its candidates.
+    A candidate's score does not depend on the others: padding takes no part. (On an accelerator, up to rounding.)
+    A candidate without tokens comes last, with ``-inf``.
+    Cost per query O(query tokens * candidate tokens * dim); extra memory 32 MiB.
 
     Raises:
-        InvalidInput: lists of different lengths, or a value that is NaN or infinite; the message names the query.
-        DimensionMismatch: a candidate has another width than the query.
+        InvalidInput: lists of different lengths, or a value that is NaN or infinite. DimensionMismatch: a candidate
+            has another width than the query. Each names the query's position.
 
     Example:
         >>> import numpy as np
@@ -53,26 +55,46 @@ def rerank(
     for name, lists in (("documents_ids", documents_ids), ("documents_embeddings", documents_embeddings)):
         if len(lists) != len(queries):
             raise InvalidInput(f"{name} has {len(lists)} lists for {len(queries)} queries, expected one list per query")
-    rankings = []
-    for number, (ids, embeddings) in enumerate(zip(documents_ids, documents_embeddings, strict=True)):
-        candidates = read_ids(ids)
-        documents = _candidates(number, candidates, embeddings, dim=queries.dim)
-        rankings.append(_ranking(candidates, _scores(queries[number : number + 1], documents, accelerator)))
-    return rankings
+    return [
+        _ranked(number, queries[number : number + 1], candidates, embeddings, accelerator)
+        for number, (candidates, embeddings) in enumerate(zip(documents_ids, documents_embeddings, strict=True))
+    ]
 
 
-def _candidates(number: int, ids: list[DocumentId], embeddings: Embeddings, *, dim: int) -> TokenMatrix:
-    """The vectors of one query's candidates; in float16 only if all of them are, so that none is rounded."""
-    with np.errstate(over="ignore"):
-        arrays = [to_numpy(embedding) for embedding in embeddings]
-    if len(arrays) != len(ids):
-        raise InvalidInput(f"query {number} has {len(ids)} candidate ids and {len(arrays)} embeddings, expected as many")
-    for document_id, array in zip(ids, arrays, strict=True):
-        if array.ndim != 2 or array.shape[1] != dim:
-            raise DimensionMismatch(
-                f"query {number}, document {document_id!r} has shape {array.shape}, expected (num_tokens, {dim})"
-            )
-    dtype = np.float16 if arrays and all(array.dtype == np.float16 for array in arrays) else np.float32
-    documents = TokenMatrix.from_arrays(arrays, dim=dim, dtype=dtype)
-    check_finite(documents, lambda position: f"query {number}, document {ids[position]!r}")
-    return documents
+def _ranked(
+    number: int, query: TokenMatrix, candidates: Any, embeddings: Embeddings, accelerator: Any
+) -> list[RerankResult]:
+    try:
+        ids = read_ids(candidates)
+        if accelerator is None:
+            scores = _scores(query, ids, embeddings)
+        else:
+            from serotine.rank.on_device import scores_on_device  # imports torch
+
+            scores = scores_on_device(query[0], ids, embeddings, accelerator)
+    except InvalidInput as error:
+        raise type(error)(f"query {number}: {error}") from error
+    order = np.argsort(-scores, kind="stable").tolist()
+    return [{"id": ids[position], "score": float(scores[position])} for position in order]
+
+
+def _scores(query: TokenMatrix, ids: list[DocumentId], embeddings: Embeddings) -> Scores:
+    # As float32, which holds float16 exactly: so a candidate is never rounded to the dtype of another.
+    chunks = document_chunks(ids, embeddings, dim=query.dim, dtype=np.dtype(np.float32))
+    parts = [maxsim_packed(query, chunk)[0] for chunk in chunks]
+    return np.concatenate([np.empty(0, dtype=np.float32), *parts])
+
+
+def _accelerator(device: Any, queries: Embeddings, documents: Sequence[Embeddings]) -> Any:
+    """The device that is no CPU and was asked for, or that the first tensor on one is on; None if there is none."""
+    if device is not None:
+        return None if str(device).split(":")[0] == "cpu" else device
+    for embedding in _each(queries, *documents):
+        if hasattr(embedding, "detach") and embedding.device.type != "cpu":
+            return embedding.device
+    return None
+
+
+def _each(*sides: Embeddings) -> Iterator[Any]:
+    for side in sides:
+        yield from side if isinstance(side, (list, tuple)) else [side]

@@ -8,24 +8,27 @@ exists at any time. The rules for masks, empty documents and sums over query tok
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from serotine.errors import SerotineError
 
 __all__ = ["token_maxima"]
 
-# Similarities held at once. On a CPU 2**19 float32 are 2 MiB: small enough to stay in the cache between the
-# matrix product and the maximum, large enough (256 x 2048) for the product to run at full speed. On other
+# Similarities held at once. On a CPU 2**19 float32 per thread are 2 MiB: small enough to stay in the cache between
+# the matrix product and the maximum, large enough (256 x 2048) for the product to run at full speed. On other
 # devices 2**25 (128 MiB) keep the device busy with few launches.
 _CPU_BLOCK_ELEMENTS = 2**19
 _DEVICE_BLOCK_ELEMENTS = 2**25
 
-# Embedding values (tokens x dim) that one step of the backward pass handles, 16 MiB in float32.
-_BACKWARD_BLOCK_VALUES = 2**22
+# Embedding values (tokens x dim) that one step of the backward pass handles: 2 MiB of float32, or 64 MiB.
+_CPU_BACKWARD_VALUES = 2**19
+_DEVICE_BACKWARD_VALUES = 2**24
 
 # Rows that the first level of the two-level maximum splits a document into; see _first_maximum.
 _MAXIMUM_GROUPS = 16
@@ -44,12 +47,13 @@ def token_maxima(
     without a token that counts gives ``-inf``. NaN propagates. Of equal maxima the first token wins and takes the
     whole gradient.
 
-    Differentiable once, in both inputs. Saved for the backward pass: the inputs themselves and one int32 per result.
+    Differentiable once, in both inputs; twice raises SerotineError. Saved for the backward pass: the inputs
+    themselves and one int32 per result.
     Autocast is off inside: scores are sums of many terms, and rounding them to 8 bits would merge close documents.
     """
     with torch.autocast(queries.device.type, enabled=False):
         if torch.is_grad_enabled() and (queries.requires_grad or documents.requires_grad):
-            maxima: Tensor = _TokenMaxima.apply(queries, documents, documents_mask, chunk_elements)
+            maxima: Tensor = _TokenMaxima.apply(queries, documents, documents_mask, chunk_elements)  # type: ignore[no-untyped-call]
             return maxima
         return _forward(queries, documents, documents_mask, chunk_elements, with_winners=False)[0]
 
@@ -64,20 +68,52 @@ class _TokenMaxima(torch.autograd.Function):
         return maxima
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         queries, documents, winners = ctx.saved_tensors
-        for_queries, for_documents = ctx.needs_input_grad[:2]
-        grad_queries = _zeros_like(queries, gradient.dtype) if for_queries else None
-        grad_documents = torch.empty_like(documents) if for_documents else None
-        for group, document in _backward_blocks(documents.shape):
-            block = _Block(queries[group], documents[group, document], winners[group, document])
-            weights = gradient[group, document]
-            if grad_queries is not None:
-                grad_queries[group] += _query_gradient(block, weights)
-            if grad_documents is not None:
-                grad_documents[group, document] = _document_gradient(block, weights)
-        return None if grad_queries is None else grad_queries.to(queries.dtype), grad_documents, None, None
+        with torch.no_grad():
+            grads = _backward(queries, documents, winners, gradient, wanted=ctx.needs_input_grad[:2])
+        if torch.is_grad_enabled():
+            # The caller asked for a graph of the gradients. torch's own once_differentiable would treat them as
+            # constants where ``gradient`` is one, and a gradient penalty would silently train nothing.
+            grads = _RefuseSecondDerivative.apply(queries, documents, gradient, *grads)  # type: ignore[no-untyped-call]
+        return *grads, None, None
+
+
+class _RefuseSecondDerivative(torch.autograd.Function):
+    """Pass gradients on; raise when they are differentiated in turn. The first three inputs only make the edges."""
+
+    @staticmethod
+    def forward(*inputs: Any) -> tuple[Tensor | None, ...]:
+        return tuple(None if gradient is None else gradient.clone() for gradient in inputs[-2:])
+
+    @staticmethod
+    def setup_context(*_: Any) -> None:
+        """Save nothing."""
+
+    @staticmethod
+    def backward(*_: Any) -> Any:
+        raise SerotineError(
+            "MaxSim was differentiated twice; Serotine computes its first derivative only. For a second one, "
+            "score with torch.einsum(...).max(...) on this batch"
+        )
+
+
+def _backward(
+    queries: Tensor, documents: Tensor, winners: Tensor, gradient: Tensor, *, wanted: tuple[bool, bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the gradients of the sides that are wanted, each in the shape and dtype of its side."""
+    grad_queries = torch.zeros(queries.shape, dtype=gradient.dtype, device=queries.device) if wanted[0] else None
+    grad_documents = torch.empty_like(documents) if wanted[1] else None
+    groups, num_documents, document_tokens, dim = documents.shape
+    limit = _CPU_BACKWARD_VALUES if _is_cpu(documents) else _DEVICE_BACKWARD_VALUES
+    for group, document, _ in _blocks((groups, num_documents, 1), document_tokens * dim, limit):
+        block = _Block(queries[group], documents[group, document], winners[group, document])
+        weights = gradient[group, document]
+        if grad_queries is not None:
+            grad_queries[group] += _query_gradient(block, weights)
+        if grad_documents is not None:
+            grad_documents[group, document] = _document_gradient(block, weights)
+    return None if grad_queries is None else grad_queries.to(queries.dtype), grad_documents
 
 
 def _forward(
@@ -89,15 +125,15 @@ def _forward(
     with_winners: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Fill maxima and, if asked, winners (int32, same shape), block by block."""
-    on_cpu = queries.device.type == "cpu"
+    on_cpu = _is_cpu(queries)
     product_dtype = _product_dtype(queries, documents)
     shape = (queries.shape[0], documents.shape[1], queries.shape[1])
     result_dtype = torch.float64 if product_dtype is torch.float64 else torch.float32
     maxima = queries.new_empty(shape, dtype=result_dtype)
     winners = queries.new_empty(shape, dtype=torch.int32) if with_winners else None
-    elements = chunk_elements or (_CPU_BLOCK_ELEMENTS if on_cpu else _DEVICE_BLOCK_ELEMENTS)
+    default = _CPU_BLOCK_ELEMENTS * torch.get_num_threads() if on_cpu else _DEVICE_BLOCK_ELEMENTS
     columns = queries.detach().to(product_dtype).transpose(1, 2)
-    for group, document, token in _forward_blocks(shape, documents.shape[2], elements):
+    for group, document, token in _blocks(shape, documents.shape[2], chunk_elements or default):
         mask = None if documents_mask is None else documents_mask[group, document]
         rows = documents[group, document].detach()
         similarities = (_similarities_on_cpu if on_cpu else _similarities)(columns[group, :, token], rows, mask)
@@ -111,32 +147,30 @@ def _forward(
 
 
 def _product_dtype(queries: Tensor, documents: Tensor) -> torch.dtype:
-    """float32 on a CPU, whose 16-bit products are slower than its 32-bit ones; elsewhere the wider of the two."""
+    """float32 on a CPU, which rounds no similarity of 16-bit inputs; elsewhere the wider of the two, for speed."""
     wider = torch.promote_types(queries.dtype, documents.dtype)
-    return torch.float32 if queries.device.type == "cpu" and wider is not torch.float64 else wider
+    return torch.float32 if _is_cpu(queries) and wider is not torch.float64 else wider
 
 
-def _forward_blocks(
-    shape: tuple[int, int, int], document_tokens: int, elements: int
-) -> Iterator[tuple[slice, slice, slice]]:
-    """Yield slices (groups, documents, query tokens) whose similarities number at most ``elements``.
+def _is_cpu(tensor: Tensor) -> bool:
+    """Tell where reading a value costs no synchronisation. Both sides of each choice run anywhere, and tests do so."""
+    return tensor.device.type == "cpu"
 
-    Query tokens are divided only where one document already exceeds the limit; one row is the least.
+
+def _blocks(shape: tuple[int, int, int], size: int, limit: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Divide ``shape`` into boxes of slices, each of whose cells costs ``size``, of at most ``limit`` or one cell.
+
+    Inner axes are divided only where one index of the next outer axis already exceeds the limit.
     """
-    groups, num_documents, query_tokens = shape
-    token_step = max(1, min(query_tokens, elements // document_tokens))
-    document_step = max(1, min(num_documents, elements // (document_tokens * token_step)))
-    group_step = max(1, min(groups, elements // (document_tokens * token_step * document_step)))
-    if document_step < num_documents:
-        group_step = 1
-    for group in range(0, groups, group_step):
-        for document in range(0, num_documents, document_step):
-            for token in range(0, query_tokens, token_step):
-                yield (
-                    slice(group, group + group_step),
-                    slice(document, document + document_step),
-                    slice(token, token + token_step),
-                )
+    steps = [0, 0, 0]
+    available = max(1, limit // max(1, size))
+    for axis in (2, 1, 0):
+        steps[axis] = max(1, min(shape[axis], available))
+        # An axis that is divided leaves nothing for those outside it.
+        available = available // shape[axis] if steps[axis] == shape[axis] else 1
+    for corner in itertools.product(*(range(0, length, step) for length, step in zip(shape, steps, strict=True))):
+        first, second, third = (slice(start, start + step) for start, step in zip(corner, steps, strict=True))
+        yield first, second, third
 
 
 def _similarities(columns: Tensor, documents: Tensor, mask: Tensor | None) -> Tensor:
@@ -160,7 +194,9 @@ def _similarities_on_cpu(columns: Tensor, documents: Tensor, mask: Tensor | None
         length = int(counting[-1]) + 1 if len(counting) else 1
         mask = mask[:, :, :length]
     filled = -(-length // _MAXIMUM_GROUPS) * _MAXIMUM_GROUPS
-    rows = functional.pad(documents[:, :, :length].to(columns.dtype), (0, 0, 0, filled - length))
+    rows = documents[:, :, :length].to(columns.dtype)
+    if filled != length:
+        rows = functional.pad(rows, (0, 0, 0, filled - length))
     similarities = torch.bmm(rows.reshape(groups, num_documents * filled, dim), columns)
     if filled != length or mask is not None:
         counts = torch.zeros((groups, num_documents, filled), dtype=torch.bool)
@@ -200,18 +236,6 @@ class _Block(NamedTuple):
         return self.winners + first.view(groups, num_documents, 1)
 
 
-def _backward_blocks(shape: torch.Size) -> Iterator[tuple[slice, slice]]:
-    """Yield slices (groups, documents) of at most _BACKWARD_BLOCK_VALUES embedding values, at least one document."""
-    groups, num_documents, document_tokens, dim = shape
-    document_step = max(1, min(num_documents, _BACKWARD_BLOCK_VALUES // max(1, document_tokens * dim)))
-    group_step = 1
-    if document_step == num_documents:
-        group_step = max(1, _BACKWARD_BLOCK_VALUES // max(1, num_documents * document_tokens * dim))
-    for group in range(0, groups, group_step):
-        for document in range(0, num_documents, document_step):
-            yield slice(group, group + group_step), slice(document, document + document_step)
-
-
 def _query_gradient(block: _Block, weights: Tensor) -> Tensor:
     """Sum, for each query token, its winner in each document times the weight: ``(groups, query_tokens, dim)``.
 
@@ -242,7 +266,3 @@ def _document_gradient(block: _Block, weights: Tensor) -> Tensor:
         sources += order.div(num_documents * query_tokens, rounding_mode="floor") * query_tokens
     summed = functional.embedding_bag(sources, table, starts, per_sample_weights=weights.reshape(-1)[order], mode="sum")
     return summed.view(block.documents.shape)
-
-
-def _zeros_like(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    return torch.zeros(tensor.shape, dtype=dtype, device=tensor.device)

@@ -181,19 +181,23 @@ def _score_tensors(
     options: _Options,
     device: torch.device,
 ) -> Any:
-    from serotine.scores._padding import pad_side
+    import torch
+
+    from serotine.scores._padding import pad_in_pieces, pad_side
     from serotine.scores.tensors import score_cross, score_own
 
-    query_side = pad_side(queries, queries_mask, what="queries", device=device)
-    document_side = pad_side(documents, documents_mask, what="documents", device=device)
     keywords: dict[str, Any] = {
         "masked_as_zero": options.masked_as_zero,
         "length_normalize": options.length_normalize,
         "chunk_elements": options.chunk_elements,
     }
-    if documents_per_query is None:
-        return score_cross(query_side, document_side, **keywords)
-    return score_own(query_side, document_side, documents_per_query=documents_per_query, **keywords)
+    query_side = pad_side(queries, queries_mask, what="queries", device=device)
+    if documents_per_query is not None:
+        document_side = pad_side(documents, documents_mask, what="documents", device=device)
+        return score_own(query_side, document_side, documents_per_query=documents_per_query, **keywords)
+    pieces = pad_in_pieces(documents, documents_mask, what="documents", device=device)
+    scores = [score_cross(query_side, piece, **keywords) for piece in pieces]
+    return scores[0] if len(scores) == 1 else torch.cat(scores, dim=1)
 
 
 def _score_packed(

@@ -42,7 +42,7 @@ def score_cross(
     if counting is not None:
         everywhere = maxima.new_zeros((len(maxima), num_queries * query_tokens))
         maxima = everywhere.index_copy(1, counting, maxima)
-    maxima = maxima.view(-1, num_queries, query_tokens)
+    maxima = maxima.view(len(documents.tokens), num_queries, query_tokens)
     if queries.mask is not None and counting is None:
         maxima = maxima.where(queries.mask, 0)
     scores = maxima.sum(dim=2).t()

@@ -21,6 +21,7 @@ from serotine.indexes.checks import (
     read_ids,
     read_queries,
     read_subset,
+    seconds,
 )
 from serotine.indexes.chunks import document_chunks
 from serotine.indexes.exact.compaction import compact
@@ -88,6 +89,7 @@ class Exact(Index):
             np.dtype(np.float32) if dtype is None else float_dtype(dtype),
             None if dim is None else positive_int(dim, name="dim"),
         )
+        lock_timeout_s = seconds(lock_timeout_s, name="lock_timeout_s")
         self._folder = _index_path(index_folder, index_name)
         self._open_store: Store | None
         if self._folder is None:
@@ -118,8 +120,8 @@ class Exact(Index):
 
         documents_ids: str or int, which stay what they are: ``1`` and ``"1"`` are two documents. A bare id is one.
         documents_embeddings: see `serotine.types.Embeddings`, or a generator of arrays or tensors, of which an
-        index on disk holds 32 MiB at a time. Vectors are copied. A document without tokens is stored and counted, but
-        never returned. No documents: nothing happens.
+        index on disk holds 32 MiB at a time. Vectors are copied; all-zero rows of a padded 3-D array are padding.
+        A document without tokens is stored and counted, but never returned. No documents: nothing happens.
 
         Cost: that of what is added, times log(number of adds) over time, and the flush of an index on disk.
 
@@ -242,7 +244,7 @@ class Exact(Index):
 def _index_path(folder: str | os.PathLike[str] | None, name: str | None) -> Path | None:
     if folder is None and name is None:
         return None
-    if folder is None or name is None:
+    if not isinstance(folder, (str, os.PathLike)) or name is None:
         raise InvalidInput(
             f"index_folder and index_name go together, got {folder!r} and {name!r}; give both for an index on disk, "
             "neither for one in memory"

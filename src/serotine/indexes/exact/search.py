@@ -46,7 +46,7 @@ def _candidates(snapshot: Snapshot, subset: Subset | None, query: int) -> list[R
     """For each segment the rows to score, None for all of them."""
     if subset is None:
         return [segment.searchable for segment in snapshot.segments]
-    return [segment.rows(subset.ids[query]) for segment in snapshot.segments]
+    return [segment.rows(subset.of_query(query)) for segment in snapshot.segments]
 
 
 def _best(

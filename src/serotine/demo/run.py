@@ -1,0 +1,75 @@
+"""How does the demo run from start to end?  What ``serotine demo`` does, for the standard library or a package."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from serotine.demo.corpus import package_documents, standard_library_documents
+from serotine.demo.pipeline import Bm25Search, LateInteractionSearch, measure
+from serotine.demo.questions import load_questions
+from serotine.demo.report import print_answers, print_measurement, write_report
+
+__all__ = ["run_demo", "run_package_demo"]
+
+
+def run_demo(output: Path, *, ask: Sequence[str] = (), console: Console | None = None) -> Path:
+    """Search the standard library's docstrings, compare with BM25, and write the report into ``output``.
+
+    ask: questions to answer instead of the judged ones; no report then. Returns the path of the report.
+    """
+    console = console or Console()
+    documents = standard_library_documents()
+    search = LateInteractionSearch(documents, output / "index", progress=console.print)
+    report = output / "report.html"
+    if ask:
+        _answer(console, search, ask)
+        return report
+    questions = load_questions(documents)
+    bm25 = Bm25Search(documents)
+    console.print(f"Answering {len(questions.queries)} questions with both systems")
+    # BM25 is the baseline of the differences, the model comes first on the page.
+    measurement = measure([bm25, search], questions)
+    print_measurement(console, measurement, search, questions)
+    # Three questions, evenly spaced so that nobody picked them.
+    ids = list(questions.queries)
+    shown = [ids[(2 * number + 1) * len(ids) // 6] for number in range(3)]
+    for question_id in shown:
+        print_answers(
+            console,
+            search,
+            questions.queries[question_id],
+            measurement.results[search.name][question_id],
+            questions.qrels[question_id],
+        )
+    write_report(report, measurement, (search, bm25), questions, shown)
+    console.print(f"\nAll answers and heatmaps: {report.resolve().as_uri()}")
+    console.print('Ask your own: serotine demo --ask "turn a list into a comma separated text"', highlight=False)
+    return report
+
+
+def run_package_demo(package: str, output: Path, *, ask: Sequence[str] = (), console: Console | None = None) -> None:
+    """Search the docstrings of an installed package: the given questions, else those typed at the prompt."""
+    console = console or Console()
+    documents = package_documents(package)
+    search = LateInteractionSearch(documents, output / f"index-{package}", progress=console.print)
+    console.print(f"{len(documents):,} docstrings of {package} are ready.")
+    _answer(console, search, ask or _typed(console))
+
+
+def _answer(console: Console, search: LateInteractionSearch, questions: Iterable[str]) -> None:
+    for question in questions:
+        print_answers(console, search, question, search.search(question, 3))
+
+
+def _typed(console: Console) -> Iterable[str]:
+    """Yield lines until an empty one or the end of the input."""
+    if sys.stdin.isatty():
+        console.print("Ask a question (an empty line ends):")
+    for line in sys.stdin:
+        if not line.strip():
+            return
+        yield line.strip()

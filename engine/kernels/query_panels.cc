@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 
 namespace serotine::kernels {
 namespace {
@@ -33,17 +34,19 @@ std::vector<std::uint64_t> lane_bounds(const PackedTokens& queries, std::uint64_
   return bounds;
 }
 
-// Copies query token `row` to `target` as float32.
-void read_row(const PackedTokens& queries, std::uint64_t row, const KernelTable& kernels, float* target) {
+// Copies `count` query tokens from `row` on to `target` as float32.
+void read_rows(const PackedTokens& queries, std::uint64_t row, std::uint64_t count, const KernelTable& kernels,
+               float* target) {
   const std::uint64_t start = row * queries.dim;
+  const std::uint64_t size = count * queries.dim;
   switch (queries.kind) {
     case ElementKind::kFloat16:
-      return kernels.widen_float16(static_cast<const std::uint16_t*>(queries.values) + start, target, queries.dim);
+      return kernels.widen_float16(static_cast<const std::uint16_t*>(queries.values) + start, target, size);
     case ElementKind::kBfloat16:
-      return kernels.widen_bfloat16(static_cast<const std::uint16_t*>(queries.values) + start, target, queries.dim);
+      return kernels.widen_bfloat16(static_cast<const std::uint16_t*>(queries.values) + start, target, size);
     case ElementKind::kFloat32:
     case ElementKind::kInt8:  // refused by the bindings
-      std::memcpy(target, static_cast<const float*>(queries.values) + start, queries.dim * sizeof(float));
+      std::memcpy(target, static_cast<const float*>(queries.values) + start, size * sizeof(float));
   }
 }
 
@@ -70,6 +73,13 @@ float weighted_sum(const float* best, const float* multipliers, std::uint64_t co
   return std::isnan(partial[0]) ? std::numeric_limits<float>::quiet_NaN() : partial[0];
 }
 
+// The nearest integer, ties to even, of a number below 2^51: what is added leaves no bits for the fraction. (Baseline
+// x86-64 has no rounding instruction; std::nearbyint would be a call for each component.)
+[[nodiscard]] double round_to_even(double value) noexcept {
+  constexpr double kShift = 0x1.8p52;
+  return (value + kShift) - kShift;
+}
+
 // Writes the int8 codes of a vector and returns their scale.
 float quantize_row(std::span<const float> vector, std::int8_t* codes) noexcept {
   float largest = 0.0F;
@@ -79,15 +89,25 @@ float quantize_row(std::span<const float> vector, std::int8_t* codes) noexcept {
     largest = std::max(largest, std::fabs(value));
   }
   if (!finite || largest == 0.0F) {
-    std::memset(codes, 0, vector.size());
+    std::fill_n(codes, vector.size(), std::int8_t{0});
     return finite ? 0.0F : std::numeric_limits<float>::quiet_NaN();
   }
   // In double: 127 / largest overflows float32 when the vector is subnormal, and the codes must not depend on it.
   const double codes_per_unit = 127.0 / static_cast<double>(largest);
   for (std::size_t k = 0; k < vector.size(); ++k) {
-    codes[k] = static_cast<std::int8_t>(std::nearbyint(static_cast<double>(vector[k]) * codes_per_unit));
+    codes[k] = static_cast<std::int8_t>(round_to_even(static_cast<double>(vector[k]) * codes_per_unit));
   }
   return static_cast<float>(static_cast<double>(largest) / 127.0);
+}
+
+// target[k][lane] = source[lane][k], for `count` lanes of `lanes`, `dim` elements each.
+template <typename Element>
+void transpose(const Element* source, std::uint64_t count, std::uint64_t dim, std::uint64_t lanes, Element* target) {
+  for (std::uint64_t lane = 0; lane < count; ++lane) {
+    for (std::uint64_t k = 0; k < dim; ++k) {
+      target[k * lanes + lane] = source[lane * dim + k];
+    }
+  }
 }
 
 }  // namespace
@@ -103,17 +123,14 @@ void FloatQueryPanels::build(const PackedTokens& queries, std::uint64_t first, s
   values_.reserve_discarding(num_values);
   std::fill_n(values_.data(), num_values, 0.0F);
 
-  std::vector<float> row(queries.dim);
+  std::vector<float> rows(std::uint64_t{kernels.max_panel_groups} * kGroupLanes * queries.dim);
   panels_.clear();
   for (const PanelShape& shape : panel_shapes(num_tokens, kernels.max_panel_groups)) {
     const std::uint64_t lanes = std::uint64_t{shape.groups} * kGroupLanes;
+    const std::uint64_t count = std::min(lanes, num_tokens - shape.first_lane);
     float* panel = values_.data() + shape.first_lane * queries.dim;
-    for (std::uint64_t lane = 0; lane < std::min(lanes, num_tokens - shape.first_lane); ++lane) {
-      read_row(queries, first_row + shape.first_lane + lane, kernels, row.data());
-      for (std::uint64_t k = 0; k < queries.dim; ++k) {
-        panel[k * lanes + lane] = row[k];
-      }
-    }
+    read_rows(queries, first_row + shape.first_lane, count, kernels, rows.data());
+    transpose(rows.data(), count, queries.dim, lanes, panel);
     panels_.push_back({panel, shape.groups});
   }
 }
@@ -129,33 +146,32 @@ void Int8QueryPanels::build(const PackedTokens& queries, std::uint64_t first, st
   bounds_ = lane_bounds(queries, first, last);
   const std::uint64_t num_tokens = bounds_.back();
   const auto first_row = static_cast<std::uint64_t>(queries.offsets[first]);
-  const std::uint64_t padded_dim = divide_up(queries.dim, 4) * 4;
+  const std::uint64_t num_quads = divide_up(queries.dim, 4);
   num_lanes_ = divide_up(num_tokens, kGroupLanes) * kGroupLanes;
-  const std::uint64_t num_codes = checked_multiply(num_lanes_, padded_dim);
-  codes_.reserve_discarding(num_codes);
-  std::fill_n(codes_.data(), num_codes, std::int8_t{0});
+  const std::uint64_t num_lane_quads = checked_multiply(num_lanes_, num_quads);
+  codes_.reserve_discarding(num_lane_quads);
+  std::fill_n(codes_.data(), num_lane_quads, Quad{});
   corrections_.reserve_discarding(num_lanes_);
   std::fill_n(corrections_.data(), num_lanes_, 0);
   multipliers_.resize(num_tokens);
 
-  std::vector<float> row(queries.dim);
-  std::vector<std::int8_t> row_codes(padded_dim);
+  std::vector<float> rows(std::uint64_t{kernels.max_panel_groups} * kGroupLanes * queries.dim);
+  std::vector<Quad> quads(std::uint64_t{kernels.max_panel_groups} * kGroupLanes * num_quads, Quad{});
   panels_.clear();
   for (const PanelShape& shape : panel_shapes(num_tokens, kernels.max_panel_groups)) {
     const std::uint64_t lanes = std::uint64_t{shape.groups} * kGroupLanes;
-    std::int8_t* panel = codes_.data() + shape.first_lane * padded_dim;
-    std::int32_t* corrections = corrections_.data() + shape.first_lane;
-    for (std::uint64_t lane = 0; lane < std::min(lanes, num_tokens - shape.first_lane); ++lane) {
+    const std::uint64_t count = std::min(lanes, num_tokens - shape.first_lane);
+    read_rows(queries, first_row + shape.first_lane, count, kernels, rows.data());
+    for (std::uint64_t lane = 0; lane < count; ++lane) {
       const std::uint64_t token = shape.first_lane + lane;
-      read_row(queries, first_row + token, kernels, row.data());
-      const float scale = quantize_row(row, row_codes.data());
+      std::int8_t* codes = quads[lane * num_quads].codes;
+      const float scale = quantize_row({rows.data() + lane * queries.dim, queries.dim}, codes);
       multipliers_[token] = weights == nullptr ? scale : scale * weights[first_row + token];
-      for (std::uint64_t k = 0; k < padded_dim; ++k) {
-        panel[((k / 4) * lanes + lane) * 4 + k % 4] = row_codes[k];
-        corrections[lane] -= 128 * row_codes[k];
-      }
+      corrections_.data()[token] = -128 * std::accumulate(codes, codes + queries.dim, 0);
     }
-    panels_.push_back({panel, corrections, shape.groups});
+    Quad* panel = codes_.data() + shape.first_lane * num_quads;
+    transpose(quads.data(), count, num_quads, lanes, panel);
+    panels_.push_back({panel->codes, corrections_.data() + shape.first_lane, shape.groups});
   }
 }
 

@@ -36,6 +36,11 @@ class FloatQueryPanels {
   std::uint64_t num_lanes_ = 0;
 };
 
+// Four codes of one query token.
+struct Quad {
+  std::int8_t codes[4];
+};
+
 // The same for int8 documents: each query token is quantised, scale = max|x| / 127, codes rounded to nearest even.
 // A token with a NaN or an infinity has no such form: its scale, and so every score of its query, is NaN.
 class Int8QueryPanels {
@@ -53,7 +58,7 @@ class Int8QueryPanels {
  private:
   std::vector<std::uint64_t> bounds_;
   std::vector<Int8Panel> panels_;
-  AlignedBuffer<std::int8_t> codes_;
+  AlignedBuffer<Quad> codes_;
   AlignedBuffer<std::int32_t> corrections_;
   std::vector<float> multipliers_;  // scale * weight of each token
   std::uint64_t num_lanes_ = 0;

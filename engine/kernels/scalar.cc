@@ -17,19 +17,25 @@ namespace {
   return similarity > best ? similarity : best;
 }
 
+// Lanes are the inner loop, a group at a time, so that a compiler can keep them in vector registers where the baseline
+// of the platform has a fused multiply-add (AArch64). On baseline x86-64 std::fma is a call, 1.4 ns each.
 void fold_float(const FloatTiles& input, const FloatPanel& panel, float* best, std::uint64_t best_stride) noexcept {
   const std::uint64_t lanes = std::uint64_t{panel.groups} * kGroupLanes;
   std::uint64_t segment = 0;
   for (std::uint64_t row = 0; row < input.num_tiles * kTileRows; ++row) {
     segment += row == input.segment_ends[segment] ? 1 : 0;
     const float* token = input.tiles[row / kTileRows] + (row % kTileRows) * input.dim;
-    for (std::uint64_t lane = 0; lane < lanes; ++lane) {
-      float similarity = 0.0F;
+    for (std::uint64_t group = 0; group < lanes; group += kGroupLanes) {
+      float similarity[kGroupLanes] = {};
       for (std::uint64_t k = 0; k < input.dim; ++k) {
-        similarity = std::fma(token[k], panel.values[k * lanes + lane], similarity);
+        for (std::uint32_t lane = 0; lane < kGroupLanes; ++lane) {
+          similarity[lane] = std::fma(token[k], panel.values[k * lanes + group + lane], similarity[lane]);
+        }
       }
-      float& lane_best = best[segment * best_stride + lane];
-      lane_best = larger_or_nan(lane_best, similarity);
+      float* group_best = best + segment * best_stride + group;
+      for (std::uint32_t lane = 0; lane < kGroupLanes; ++lane) {
+        group_best[lane] = larger_or_nan(group_best[lane], similarity[lane]);
+      }
     }
   }
 }
@@ -41,14 +47,18 @@ void fold_int8(const Int8Tiles& input, const Int8Panel& panel, float* best, std:
   for (std::uint64_t row = 0; row < input.num_tiles * kTileRows; ++row) {
     segment += row == input.segment_ends[segment] ? 1 : 0;
     const std::int8_t* token = input.tiles[row / kTileRows] + (row % kTileRows) * stride;
-    for (std::uint64_t lane = 0; lane < lanes; ++lane) {
-      std::int32_t dot = 0;
+    for (std::uint64_t group = 0; group < lanes; group += kGroupLanes) {
+      std::int32_t dot[kGroupLanes] = {};
       for (std::uint64_t k = 0; k < stride; ++k) {
-        dot += std::int32_t{token[k]} * panel.codes[((k / 4) * lanes + lane) * 4 + k % 4];
+        const std::int8_t* codes = panel.codes + ((k / 4) * lanes + group) * 4 + k % 4;
+        for (std::uint32_t lane = 0; lane < kGroupLanes; ++lane) {
+          dot[lane] += std::int32_t{token[k]} * codes[lane * 4];
+        }
       }
-      const float similarity = static_cast<float>(dot) * input.scales[row];
-      float& lane_best = best[segment * best_stride + lane];
-      lane_best = larger_or_nan(lane_best, similarity);
+      float* group_best = best + segment * best_stride + group;
+      for (std::uint32_t lane = 0; lane < kGroupLanes; ++lane) {
+        group_best[lane] = larger_or_nan(group_best[lane], static_cast<float>(dot[lane]) * input.scales[row]);
+      }
     }
   }
 }

@@ -50,10 +50,10 @@ def test_a_table_renders_as_text_and_as_markdown():
         "mrr     a|b   40  1.0000     +0.5000  [+0.5000, +0.5000]",
     ]
     assert table.to_markdown().splitlines() == [
-        "| metric | run  |  n |   mean | difference |       90 % interval |",
-        "| ------ | ---- | -: | -----: | ---------: | ------------------: |",
-        "| mrr    | weak | 40 | 0.5000 |   baseline |                     |",
-        "| mrr    | a\\|b | 40 | 1.0000 |    +0.5000 |  [+0.5000, +0.5000] |",
+        "| metric | run  |  n |   mean | difference |      90 % interval |",
+        "| ------ | ---- | -: | -----: | ---------: | -----------------: |",
+        "| mrr    | weak | 40 | 0.5000 |   baseline |                    |",
+        "| mrr    | a\\|b | 40 | 1.0000 |    +0.5000 | [+0.5000, +0.5000] |",
     ]
     assert str(table) == table.to_text()
 

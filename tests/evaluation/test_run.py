@@ -138,6 +138,7 @@ def test_by_rank_keeps_the_order_and_makes_every_score_different():
     assert run.rankings == {"q": {"z": 3.0, "a": 2.0, "m": 1.0}}
 
 
+@pytest.mark.slow
 def test_a_run_goes_to_ranx_and_back():
     run = from_rankings({"q": {"a": 1.5, "b": 2.5}, "empty": {}}, name="mine")
     ranx_run = run.to_ranx()

@@ -56,6 +56,19 @@ def test_left_padding_tokenizers_encode_the_same(model: ColBERT) -> None:
     assert close(model.encode([TEXTS[0]] * 3, is_query=False), [right[0]] * 3)
 
 
+def test_encoding_switches_dropout_off(model: ColBERT) -> None:
+    expected = model.encode(TEXTS)
+    model.train()
+    assert close(model.encode(TEXTS), expected)
+    model.train()
+    assert np.allclose(model.encode("bats", output_value=None)["token_embeddings"], model.encode("bats"), atol=1e-6)
+
+
+def test_progress_counts_texts(model: ColBERT, capsys: pytest.CaptureFixture[str]) -> None:
+    model.encode([TEXTS[4] * 9, *TEXTS], is_query=False, show_progress_bar=True, window_overlap=4)
+    assert f"{len(TEXTS) + 1}/{len(TEXTS) + 1}" in capsys.readouterr().err
+
+
 def test_one_text_gives_one_array_and_several_a_list(model: ColBERT) -> None:
     assert model.encode("bats").shape == (12, 16)
     assert isinstance(model.encode(["bats"]), list)

@@ -57,7 +57,7 @@ def test_the_frame_is_measured_with_its_prompt(model: ColBERT) -> None:
 def test_a_long_document_is_one_matrix_with_nothing_truncated(model: ColBERT, overlap: int) -> None:
     whole = model.encode([TEXTS[0], LONG, TEXTS[3]], is_query=False, window_overlap=overlap)
     expected = len(model.tokenizer("[D] " + LONG, truncation=False)["input_ids"])
-    assert [len(rows) for rows in whole] == [6, expected, 4]
+    assert [len(rows) for rows in whole] == [7, expected, 4]
     truncated = model.encode([TEXTS[0], LONG, TEXTS[3]], is_query=False)
     assert len(truncated[1]) == 40
     assert np.allclose(whole[0], truncated[0], atol=1e-6)

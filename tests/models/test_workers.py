@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from serotine.errors import InvalidInput
 from serotine.models import ColBERT
 
 from .conftest import TEXTS
@@ -29,6 +30,11 @@ def test_a_pool_gives_what_one_process_gives(model: ColBERT) -> None:
         queries = model.encode(TEXTS, pool=pool, packed=True, precision="float16")
         assert (len(queries), queries.dtype) == (len(TEXTS), np.float16)
         assert sum(len(chunk) for chunk in model.encode_stream(iter(texts), pool=pool, chunk_size=3)) == len(texts)
+        # A stream that is abandoned, or a text that is refused, leaves nothing behind for the next call.
+        next(model.encode_stream(iter(texts), pool=pool, chunk_size=3))
+        with pytest.raises(InvalidInput, match="text 9 is NoneType"):
+            model.encode([*texts[:9], None], pool=pool, chunk_size=2)
+        assert len(model.encode(texts[0], is_query=False, pool=pool)) == len(alone[0])
         pool["processes"][0].kill()
         pool["processes"][1].kill()
         with pytest.raises(RuntimeError, match="died"):

@@ -40,7 +40,7 @@ def assert_same(found, expected, tolerance=1e-5):
 @pytest.fixture(params=[True, False], ids=["cpu branch", "device branch"])
 def _branch(request, monkeypatch):
     """Run both branches of the code on the CPU: the one for devices is plain torch, too."""
-    monkeypatch.setattr(autograd, "_is_cpu", lambda tensor: request.param)
+    monkeypatch.setattr(autograd, "is_cpu", lambda tensor: request.param)
 
 
 @pytest.mark.usefixtures("_branch")

@@ -10,7 +10,7 @@ import torch
 
 from serotine.errors import DimensionMismatch, InvalidInput
 from serotine.scores import _padding as padding
-from serotine.scores import maxsim, maxsim_pairwise, maxsim_reference
+from serotine.scores import autograd, maxsim, maxsim_pairwise, maxsim_reference, tensors
 from serotine.scores._inputs import pack_side
 from serotine.scores.dispatch import maxsim_own
 from serotine.scores.quantized import quantize
@@ -134,6 +134,36 @@ def test_masked_tokens_take_no_part_whatever_they_hold(gradients):
     scores = maxsim(query, document, torch.from_numpy(query_mask), torch.from_numpy(document_mask))
     np.testing.assert_allclose(as_numpy(scores), expected, **TOLERANCE)
     assert np.isneginf(as_numpy(scores)[:, 4]).all()
+
+
+def test_the_branches_for_devices_score_as_the_reference_does(queries, documents, monkeypatch):
+    for module in (autograd, tensors):
+        monkeypatch.setattr(module, "is_cpu", lambda tensor: False)
+    expected = maxsim_reference(packed(queries), packed(documents))
+    (query_side, queries_mask), (document_side, documents_mask) = padded(queries, 7.0), padded(documents, 7.0)
+    query_side[~queries_mask] = np.nan
+    query = with_gradient(query_side)
+    scores = maxsim(query, document_side, queries_mask, documents_mask)
+    np.testing.assert_allclose(as_numpy(scores), expected, **TOLERANCE)
+    scores[:, 0].sum().backward()
+    assert query.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("function", [maxsim, maxsim_pairwise])
+def test_masked_tokens_get_no_gradient_and_spoil_no_other(function):
+    generator = torch.Generator().manual_seed(11)
+    sides, masks = [], []
+    for num_tokens in (6, 20):
+        mask = torch.rand(3, num_tokens, generator=generator) < 0.6
+        mask[:, 0] = True
+        side = torch.randn(3, num_tokens, DIM, generator=generator)
+        sides.append(side.masked_fill(~mask.unsqueeze(-1), torch.nan).requires_grad_())
+        masks.append(mask)
+    function(*sides, *masks).sum().backward()
+    for side, mask in zip(sides, masks, strict=True):
+        assert side.grad.isfinite().all()
+        assert not side.grad[~mask].any()
+        assert side.grad[mask].any()
 
 
 @pytest.mark.parametrize("gradients", [False, True])

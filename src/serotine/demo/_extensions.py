@@ -27,13 +27,14 @@ from serotine.demo._source import Alias, Binding, Definition, Import, Module
 __all__ = ["IMPORTED_MODULES", "inspect_modules", "runtime_names"]
 
 IMPORTED_MODULES = (
-    *("_abc", "_ast", "_bisect", "_bz2", "_codecs", "_collections", "_contextvars", "_csv", "_ctypes", "_curses"),
-    *("_curses_panel", "_datetime", "_functools", "_hashlib", "_heapq", "_imp", "_io", "_json", "_locale", "_lsprof"),
-    *("_lzma", "_opcode", "_operator", "_pickle", "_queue", "_random", "_signal", "_socket", "_sqlite3", "_sre", "_ssl", "_stat"),
-    *("_statistics", "_string", "_struct", "_symtable", "_thread", "_tokenize", "_tracemalloc", "_typing", "_uuid"),
-    *("_warnings", "_weakref", "array", "atexit", "binascii", "builtins", "cmath", "errno", "faulthandler", "fcntl"),
-    *("gc", "grp", "itertools", "marshal", "math", "mmap", "nt", "posix", "pwd", "pyexpat", "resource", "select"),
-    *("sys", "syslog", "termios", "time", "unicodedata", "zlib"),
+    *("_abc", "_ast", "_bisect", "_blake2", "_bz2", "_codecs", "_collections", "_contextvars", "_csv", "_ctypes"),
+    *("_curses", "_curses_panel", "_datetime", "_functools", "_hashlib", "_heapq", "_imp", "_io", "_json"),
+    *("_locale", "_lsprof", "_lzma", "_opcode", "_operator", "_pickle", "_queue", "_random", "_signal", "_socket"),
+    *("_sqlite3", "_sre", "_ssl", "_stat", "_statistics", "_string", "_struct", "_symtable", "_thread"),
+    *("_tokenize", "_tracemalloc", "_typing", "_uuid", "_warnings", "_weakref", "array", "atexit", "binascii"),
+    *("builtins", "cmath", "errno", "faulthandler", "fcntl", "gc", "grp", "itertools", "marshal", "math", "mmap"),
+    *("nt", "posix", "pwd", "pyexpat", "resource", "select", "sys", "syslog", "termios", "time", "unicodedata"),
+    *("zlib"),
 )
 """C modules that are imported where the Python has them."""
 
@@ -117,16 +118,27 @@ def runtime_names() -> dict[str, dict[str, Binding]]:
     Types that Python code gets with ``type(...)``, hash functions made in a loop, and multiprocessing's functions,
     which are the methods of one context.
     """
-    hashes = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512", "sha3_256", "sha3_512")
-    contextual = ("Event", "Lock", "Manager", "Pipe", "Pool", "Queue", "SimpleQueue", "Value", "cpu_count", "set_start_method")
+    hashes = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512", "sha3_224", "sha3_256", "sha3_384", "sha3_512")
+    contextual = (
+        *("Array", "Barrier", "BoundedSemaphore", "Condition", "Event", "JoinableQueue", "Lock", "Manager", "Pipe"),
+        *("Pool", "Queue", "RLock", "RawArray", "RawValue", "Semaphore", "SimpleQueue", "Value", "cpu_count"),
+        *("freeze_support", "get_context", "get_logger", "log_to_stderr", "set_executable", "set_forkserver_preload"),
+    )
     unnamed = {
         name: value
         for name, value in vars(types).items()
         if name in types.__all__ and isinstance(value, type) and not _is_python_class(value)
     }
     return {
-        "hashlib": {name: Import("_hashlib", f"openssl_{name}") for name in hashes} | {"scrypt": Import("_hashlib", "scrypt")},
-        "multiprocessing": {name: Alias(f"context.BaseContext.{name}") for name in contextual},
+        "hashlib": {
+            **{name: Import("_hashlib", f"openssl_{name}") for name in (*hashes, "shake_128", "shake_256")},
+            **{name: Import("_blake2", name) for name in ("blake2b", "blake2s")},
+            "scrypt": Import("_hashlib", "scrypt"),
+        },
+        "multiprocessing": {
+            **{name: Alias(f"context.BaseContext.{name}") for name in contextual},
+            "Process": Alias("process.BaseProcess"),
+        },
         "re": {"Match": _definition(re.Match, "re"), "Pattern": _definition(re.Pattern, "re")},
         "threading": {"Lock": _definition(importlib.import_module("_thread").LockType, "threading")},
         "types": {name: _definition(value, "types") for name, value in unnamed.items()},

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
-from serotine.demo._source import Alias, Binding, Definition, Import, Instance, Module
+from serotine.demo._source import Alias, Binding, Definition, Import, Module
 
 __all__ = ["Namespace", "PublicName", "is_public"]
 
@@ -134,7 +134,7 @@ class Namespace:
             member
             for base in owner.bases
             for parent in self._resolve(owner.home, base, seen)
-            for member in self._member(parent, name, seen)
+            for member in self._member(parent, name, seen | {(owner.home, base)})  # ends at "class A(A)"
         ]
 
     def _interface(self, module: Module) -> set[str]:
@@ -177,7 +177,6 @@ class Namespace:
         is_own_name = name == definition.name
         is_twin = module.name == definition.home.lstrip("_")  # _bisect and bisect
         return relation, not is_listed, not is_own_name, not is_twin, len(module.name), f"{module.name}.{name}"
-
 
 
 def _holds_definition(bindings: list[Binding]) -> bool:

@@ -44,9 +44,9 @@ class Instance:
 class Definition:
     """A class, a function or an attribute (a property, a slot of a C type), compared by identity.
 
-    home: the module that defines it; name: its own name there. signature: ``(width, /)`` without self; empty if there is none or it is unknown.
-    docstring: cleaned of indentation; a class carries that of its constructor below its own. bases: as written.
-    is_member: defined inside a class.
+    home: the module that defines it. name: its own name there. signature: ``(width, /)`` without self; empty if it has
+    none or it is unknown. docstring: cleaned of indentation; a class carries that of its constructor below its own.
+    bases: as written. is_member: defined inside a class.
     """
 
     home: str
@@ -68,7 +68,7 @@ class Module:
 
     members: name -> everything that it may be bound to. stars: modules of ``from module import *``.
     exported: the strings of ``__all__``, None without a literal one. lazy: what the imports inside a module-level
-    ``__getattr__`` bind.
+    ``__getattr__`` bind. copied_docstrings: definitions, with the dotted name whose docstring they are given.
     """
 
     name: str
@@ -85,7 +85,7 @@ def read_modules(root: Path, *, prefix: str, skipped_folders: Collection[str]) -
     """Read every module below a folder (or the one module of a file); returns name -> module, in order of names.
 
     prefix: the name of the package that the folder is, empty for a folder of top-level modules.
-    A file that this Python cannot parse is left out, and one warning names all such files.
+    A file that this Python cannot read or parse is left out, and one warning names all such files.
     """
     modules: dict[str, Module] = {}
     unreadable: list[str] = []
@@ -94,13 +94,14 @@ def read_modules(root: Path, *, prefix: str, skipped_folders: Collection[str]) -
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # invalid escapes in other people's literals
                 tree = ast.parse(path.read_bytes())
-        except (SyntaxError, ValueError, RecursionError):  # ValueError: null bytes
+        except (OSError, SyntaxError, ValueError, RecursionError):  # OSError: a dangling link; ValueError: null bytes
             unreadable.append(str(path))
             continue
         modules[name] = _ModuleReader(name, is_package=path.name == "__init__.py").read(tree)
     if unreadable:
         warnings.warn(
-            f"{len(unreadable)} source files cannot be parsed and are left out: {', '.join(unreadable)}", stacklevel=3
+            f"{len(unreadable)} source files cannot be read as Python and are left out: {', '.join(unreadable)}",
+            stacklevel=3,
         )
     return modules
 
@@ -137,9 +138,7 @@ class _ModuleReader:
         for node in _flat(body):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 signature = _signature(node, is_method=in_class)
-                definition = Definition(
-                    self.module.name, node.name, signature, _docstring(node), is_member=in_class
-                )
+                definition = Definition(self.module.name, node.name, signature, _docstring(node), is_member=in_class)
                 members.setdefault(node.name, []).append(definition)
                 if node.name == "__getattr__" and not in_class:
                     self._read_imports(ast.walk(node), self.module.lazy)
@@ -154,10 +153,11 @@ class _ModuleReader:
 
     def _class(self, node: ast.ClassDef) -> Definition:
         bases = tuple(name for base in node.bases if (name := _dotted(base)))
-        definition = Definition(
-            self.module.name, node.name, docstring=_docstring(node), is_class=True, bases=bases
-        )
+        definition = Definition(self.module.name, node.name, docstring=_docstring(node), is_class=True, bases=bases)
         self._read_body(node.body, definition.members, in_class=True)
+        for binding in definition.members.get("__doc__", []):
+            if isinstance(binding, Alias):  # "__doc__ = other.__doc__"
+                self.module.copied_docstrings.append((definition, binding.target.removesuffix(".__doc__")))
         for constructor in ("__init__", "__new__"):
             for binding in definition.members.get(constructor, []):
                 if isinstance(binding, Definition):

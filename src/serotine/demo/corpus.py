@@ -26,7 +26,8 @@ from serotine.errors import InvalidInput
 __all__ = ["Docstring", "package_documents", "standard_library_documents"]
 
 _TEST_FOLDERS = ("test", "tests")
-_SKIPPED_FOLDERS = (*_TEST_FOLDERS, "idlelib", "lib2to3", "turtledemo", "pydoc_data", "_bundled")
+# distutils was deprecated in each Python here that has it, and is gone since 3.12; the others are programs and data.
+_SKIPPED_FOLDERS = (*_TEST_FOLDERS, "idlelib", "lib2to3", "turtledemo", "pydoc_data", "distutils", "_bundled")
 
 # Names nobody writes: the platform's half of os, both halves of os.path, the parts of re before 3.11, of xml.parsers.
 _IMPLEMENTATION_MODULES = (
@@ -66,7 +67,8 @@ class Docstring:
 def standard_library_documents() -> list[Docstring]:
     """Return every public docstring of the running Python's standard library, in order of id.
 
-    Without ``test``, ``idlelib``, ``lib2to3`` and other test folders. About 7,000 documents in 3 s on CPython 3.11.
+    Without test folders, ``idlelib``, ``lib2to3``, ``turtledemo`` and ``distutils``. About 7,000 documents of 270
+    characters on average, in 4 s on one core, on CPython 3.10 to 3.13.
 
     Raises:
         InvalidInput: this Python has no source files of its library (a frozen or zipped installation).
@@ -157,14 +159,12 @@ def _all_documents(namespace: Namespace) -> Iterator[Docstring]:
             yield from _definition_documents(namespace, definition, name, aliases, named)
 
 
-def _grouped_names(
-    definition: Definition, names: list[PublicName]
-) -> Iterator[tuple[PublicName, list[PublicName]]]:
+def _grouped_names(definition: Definition, names: list[PublicName]) -> Iterator[tuple[PublicName, list[PublicName]]]:
     """Split the names of a definition into documents: the first name with its aliases, then the borrowed names.
 
     ``secrets.choice`` is the method ``random.Random.choice``, and yet another thing to a reader than ``random.choice``.
     """
-    own, borrowed = [names[0]], []
+    own, borrowed = names[:1], names[:0]
     for name in names[1:]:
         is_elsewhere = name.module.split(".")[0] != names[0].module.split(".")[0]
         (borrowed if definition.is_member and is_elsewhere else own).append(name)
@@ -196,9 +196,16 @@ def _document(name: PublicName, definition: Definition, aliases: list[PublicName
 
 
 def _members(
-    namespace: Namespace, definition: Definition, named: Mapping[Definition, list[PublicName]]
+    namespace: Namespace,
+    definition: Definition,
+    named: Mapping[Definition, list[PublicName]],
+    seen: frozenset[Definition] = frozenset(),
 ) -> dict[str, list[Definition]]:
-    """The public members of a class, with those of its bases that have no public name (``argparse._ActionsContainer``)."""
+    """The public members of a class, and those of its bases that have no public name, argparse's _ActionsContainer.
+
+    seen: classes on the way down, against an endless descent at ``class A(A)``.
+    """
+    seen |= {definition}
     members: dict[str, list[Definition]] = {}
     for name, bindings in definition.members.items():
         if is_public(name):
@@ -207,8 +214,8 @@ def _members(
                 targets = definition.members.get(binding.target, []) if isinstance(binding, Alias) else [binding]
                 members.setdefault(name, []).extend(target for target in targets if isinstance(target, Definition))
     for parent in namespace.parents(definition):
-        if parent not in named and parent is not definition:
-            for name, inherited in _members(namespace, parent, named).items():
+        if parent not in named and parent not in seen:
+            for name, inherited in _members(namespace, parent, named, seen).items():
                 if not any(member.docstring for member in members.get(name, [])):
                     members[name] = inherited
     return members

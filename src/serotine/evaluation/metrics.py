@@ -1,7 +1,8 @@
 """How good are the rankings?  Metric values per query and their means, computed by ranx (extra ``eval``).
 
-ranx is called on arrays of ranks and small integer ids that are made here, not on its own Run and Qrels: those order
-equal scores by an unstable sort and compare documents by a 64-bit hash rounded to a float.
+ranx's metric functions are called on arrays of small integer ids that are made here, in rank order. Its own Run and
+Qrels order equal scores by an unstable sort, compare documents by a 64-bit hash rounded to a float, and compile for
+many seconds more.
 """
 
 from __future__ import annotations

@@ -146,7 +146,9 @@ class Run:
     def to_ranx(self) -> Any:
         """Return a ``ranx.Run`` (extra ``eval``). ranx orders equal scores in its own way; `by_rank` prevents that.
 
-        Queries without documents are left out, since ranx cannot hold them; its ``make_comparable`` puts them back.
+        The first call compiles ranx's containers, and again for each new longest id length: many seconds. `evaluate`
+        does not need this. Queries without documents are left out, since ranx cannot hold them; its
+        ``make_comparable`` puts them back.
 
         Raises:
             MissingExtra: ranx is not installed.

@@ -194,14 +194,15 @@ def is_list_of_ids(part: Any) -> bool:
 
 
 def float_dtype(dtype: Any) -> np.dtype[Any]:
-    """Return a dtype that vectors can be stored in: float32 or float16."""
+    """Return a dtype that vectors can be stored in, float32 or float16, in this machine's byte order."""
     try:
-        found: np.dtype[Any] = np.dtype(dtype)
+        name = np.dtype(dtype).name
     except TypeError:
-        raise InvalidInput(f"dtype must be 'float32' or 'float16', got {dtype!r}") from None
-    if found not in (np.float32, np.float16):
+        name = repr(dtype)
+    if name not in ("float32", "float16"):
         raise InvalidInput(f"dtype must be 'float32' or 'float16', got {dtype!r}")
-    return np.dtype(np.float32 if found == np.float32 else np.float16)  # in this machine's byte order
+    stored: np.dtype[Any] = np.dtype(name)
+    return stored
 
 
 def read_only(array: Array) -> Array:

@@ -8,7 +8,7 @@ them) and give tensors on the model's device. All of them, and `encode_stream`, 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any, Literal
 
 import numpy as np
@@ -121,12 +121,12 @@ class EncodingMixin(MultiVectorEncoder):  # type: ignore[misc]
             window_overlap=window_overlap,
             to_cpu=packed or (convert_to_numpy and not convert_to_tensor),
         )
-        checked = self._checked([texts] if single else texts)
+        batch = [texts] if single else texts
         if output_value is None:
-            return self._raw(list(checked), options, device, single=single)
+            return self._raw(list(self._checked(batch)), options, device, single=single)
         if output_value != "token_embeddings":
             raise InvalidInput(f"output_value must be 'token_embeddings' or None, got {output_value!r}")
-        encoded = list(self._encoded(checked, options, device, pool, chunk_size, show_progress_bar))
+        encoded = list(self._encoded(batch, options, device, pool, chunk_size, show_progress_bar))
         if not encoded:
             raise InvalidInput("there are no texts to encode: give at least one, or use encode_stream")
         if packed:
@@ -230,7 +230,7 @@ class EncodingMixin(MultiVectorEncoder):  # type: ignore[misc]
             window_overlap=window_overlap,
             to_cpu=True,
         )
-        encoded = self._encoded(self._checked(texts), options, device, pool, chunk_size, show_progress_bar)
+        encoded = self._encoded(texts, options, device, pool, chunk_size, show_progress_bar)
         return (chunk.matrix() for chunk in encoded)
 
     def encode_multi_process(self, sentences: Iterable[Any], pool: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
@@ -323,22 +323,26 @@ class EncodingMixin(MultiVectorEncoder):  # type: ignore[misc]
         chunk_size: int | None,
         show_progress_bar: bool | None,
     ) -> Iterator[EncodedChunk]:
+        total = len(texts) if isinstance(texts, Sized) else None
         _check_positive(chunk_size=chunk_size)
         if show_progress_bar is None:
             show_progress_bar = logger.isEnabledFor(logging.INFO)
-        described = tqdm(texts, desc=f"Encoding {options.task}s", disable=not show_progress_bar, unit="text")
-        if pool is not None or isinstance(device, list):
-            yield from workers.encode_in_processes(self, described, options, pool, device, chunk_size)
-            return
-        on_device = None
-        for chunk in chunks(described, chunk_size or _CHUNK_TEXTS):
-            if self._distributed_inference is not None and device is None:
-                # Inside a distributed evaluation Sentence Transformers shares the texts out over the ranks.
-                yield EncodedChunk.of(self._distributed_inference(chunk, options=options))
-                continue
-            if on_device is None:
-                on_device = self._resolve_inference_device(device)
-            yield encode_chunk(self, chunk, options, on_device)
+        bar = tqdm(total=total, desc=f"Encoding {options.task}s", disable=not show_progress_bar, unit="text")
+        with bar:
+            if pool is not None or isinstance(device, list):
+                for encoded in workers.encode_in_processes(
+                    self, self._checked(texts), options, pool, device, chunk_size
+                ):
+                    bar.update(len(encoded))
+                    yield encoded
+                return
+            for chunk in chunks(self._checked(texts), chunk_size or _CHUNK_TEXTS):
+                if self._distributed_inference is not None and device is None:
+                    # Inside a distributed evaluation Sentence Transformers shares the texts out over the ranks.
+                    yield EncodedChunk.of(self._distributed_inference(chunk, options=options))
+                else:
+                    on_device = self._resolve_inference_device(device)
+                    yield encode_chunk(self, chunk, options, on_device, bar.update)
 
     def _inference(self, inputs: list[Any], *, options: EncodeOptions, device: Any = None, **_: Any) -> list[Tensor]:
         """Encode without processes: what Sentence Transformers calls on each rank of a distributed evaluation."""

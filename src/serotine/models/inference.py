@@ -8,7 +8,7 @@ device, in one copy per batch; no object is made per token, and none per text un
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +69,9 @@ class EncodedChunk:
     values: Tensor
     offsets: npt.NDArray[np.int64]
 
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
     def tensors(self) -> list[Tensor]:
         """One 2-D view per text, on the device of the values."""
         return list(torch.split(self.values, np.diff(self.offsets).tolist()))
@@ -85,25 +88,48 @@ class EncodedChunk:
         return TokenMatrix(values.cpu().numpy(), self.offsets)
 
 
-def encode_chunk(model: ColBERT, texts: Sequence[Any], options: EncodeOptions, device: torch.device) -> EncodedChunk:
-    """Encode some texts with a model that is on the device and in evaluation mode.
+@dataclass(frozen=True)
+class _Batch:
+    """Rows on their way to the model.
 
-    Cost: one forward pass per batch; peak memory is the token vectors twice (as batches and in order)
-    plus one batch's activations.
+    texts: the text of each row. kept: the slice of each row's tokens that belong to it (None: all of them), or None
+    if that is so for every row. features: what the tokenizer made, padded.
     """
-    pieces = _text_batches(model, texts, options) if _packable(model, texts) else _any_batches(model, texts, options)
-    batches = []
+
+    texts: npt.NDArray[np.int64]
+    kept: list[slice | None] | None
+    features: dict[str, Any]
+
+    @property
+    def num_begun(self) -> int:
+        """Texts whose first (mostly only) row is here."""
+        return len(self.texts) if self.kept is None else sum(part is None or part.start == 0 for part in self.kept)
+
+
+def encode_chunk(
+    model: ColBERT,
+    texts: Sequence[Any],
+    options: EncodeOptions,
+    device: torch.device,
+    on_progress: Callable[[int], object] | None = None,
+) -> EncodedChunk:
+    """Encode at least one text with a model that is on the device.
+
+    on_progress: called after each batch with the number of its texts.
+
+    Cost: one forward pass per batch; peak memory is the token vectors twice (as batches and in order) plus one
+    batch's activations.
+    """
+    model.eval()
+    batches = _text_batches(model, texts, options) if _packable(model, texts) else _any_batches(model, texts, options)
+    encoded = []
     with torch.inference_mode():
-        for positions, kept, features in pieces:
-            flat, lengths = _forward(model, features, kept, options, device)
-            batches.append((positions, flat, lengths))
-        chunk = _in_order(batches, len(texts))
+        for batch in batches:
+            encoded.append((batch.texts, *_forward(model, batch, options, device)))
+            if on_progress is not None:
+                on_progress(batch.num_begun)
+        chunk = _in_order(encoded, len(texts))
         return chunk if options.token_pooling is None else _pooled(chunk, options)
-
-
-# A batch on its way to the model: the text of each row, the slice of each row's positions to keep (None:
-# all rows whole), and the features.
-_Batch = tuple[npt.NDArray[np.int64], "list[slice | None] | None", dict[str, Any]]
 
 
 def _packable(model: ColBERT, texts: Sequence[Any]) -> bool:
@@ -130,7 +156,7 @@ def _text_batches(model: ColBERT, texts: Sequence[str], options: EncodeOptions) 
         }
         features["task"] = options.task
         kept = None if all(row.kept is None for row in chosen) else [row.kept for row in chosen]
-        yield np.array([row.text for row in chosen]), kept, features
+        yield _Batch(np.array([row.text for row in chosen]), kept, features)
 
 
 def _tokenized_rows(model: ColBERT, texts: Sequence[str], options: EncodeOptions) -> Iterator[Row]:
@@ -145,7 +171,7 @@ def _tokenized_rows(model: ColBERT, texts: Sequence[str], options: EncodeOptions
                 "pass pool_factor, which pools whole documents"
             )
         frame, max_length = Frame.of(model.tokenizer, options.prompt), _window_length(model)
-        arguments["processing_kwargs"] = {"text": {"truncation": False}}
+        arguments["processing_kwargs"] = {"text": {"truncation": False, "max_length": None}}
         # A text longer than the model's limit is what we are here for: no warning about it.
         model.tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
     for start in range(0, len(texts), _TOKENIZE_ROWS):
@@ -191,24 +217,19 @@ def _any_batches(model: ColBERT, inputs: Sequence[Any], options: EncodeOptions) 
         positions = order[start : start + options.batch_size]
         features = model.preprocess([inputs[i] for i in positions], prompt=options.prompt, task=options.task)
         features["task"] = options.task
-        yield positions, None, features
+        yield _Batch(positions, None, features)
 
 
 def _forward(
-    model: ColBERT,
-    features: dict[str, Any],
-    kept: list[slice | None] | None,
-    options: EncodeOptions,
-    device: torch.device,
+    model: ColBERT, batch: _Batch, options: EncodeOptions, device: torch.device
 ) -> tuple[Tensor, npt.NDArray[np.int64]]:
     """Run one batch; return the scored vectors of its rows end to end, and how many each row has."""
-    width = features["input_ids"].shape[1] if kept is not None else 0
-    on_device = _moved(features, device)
+    on_device = _moved(batch.features, device)
     runner = without_normalization(model) if options.normalized is False else model
     outputs = runner(on_device, task=options.task)
     mask = outputs["attention_mask"].bool()
-    if kept is not None:
-        mask = mask & _kept_mask(kept, features["attention_mask"], width).to(device)
+    if batch.kept is not None:
+        mask = mask & _kept_mask(batch.kept, batch.features["attention_mask"]).to(device)
     vectors = outputs["token_embeddings"][mask]
     if options.truncate_dim is not None:
         vectors = vectors[:, : options.truncate_dim]
@@ -239,10 +260,11 @@ def raw_outputs(
     vector would be scored), each ``(width,)``; numpy arrays if ``options.to_cpu``. The width is that of the
     batch a text was in.
     """
+    model.eval()
     collected: dict[str, list[Any]] = {}
     with torch.inference_mode():
-        for positions, _, features in _any_batches(model, texts, options):
-            on_device = _moved(features, device)
+        for batch in _any_batches(model, texts, options):
+            on_device = _moved(batch.features, device)
             attended = on_device.get("attention_mask")
             runner = without_normalization(model) if options.normalized is False else model
             outputs = runner(dict(on_device), task=options.task)
@@ -256,7 +278,7 @@ def raw_outputs(
                 if values is None:
                     continue
                 rows = collected.setdefault(name, [None] * len(texts))
-                for position, row in zip(positions, values, strict=True):
+                for position, row in zip(batch.texts, values, strict=True):
                     vectors = row.float() if row.dtype == torch.bfloat16 else row
                     rows[position] = vectors.cpu().numpy() if options.to_cpu else row
     return collected
@@ -266,9 +288,9 @@ def _moved(features: dict[str, Any], device: torch.device) -> dict[str, Any]:
     return {key: value.to(device) if isinstance(value, Tensor) else value for key, value in features.items()}
 
 
-def _kept_mask(kept: list[slice | None], attention_mask: Tensor, width: int) -> Tensor:
+def _kept_mask(kept: list[slice | None], attention_mask: Tensor) -> Tensor:
     """True where a window's vectors belong to its text; slices count from a row's first real token."""
-    mask = torch.zeros(len(kept), width, dtype=torch.bool)
+    mask = torch.zeros(attention_mask.shape, dtype=torch.bool)
     first = attention_mask.bool().int().argmax(dim=1).tolist()
     for number, part in enumerate(kept):
         if part is None:
@@ -287,8 +309,7 @@ def _in_order(
     lengths = np.zeros(num_texts, dtype=np.int64)
     np.add.at(lengths, row_texts, row_lengths)
     offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
-    # Destination of each row: its text's start plus the windows of that text that come before it. Within a
-    # text, windows keep their order among equals, so rank them by (text, order of tokenisation).
+    # The windows of a text are equally long but for the last, so the batches, longest first, hold them in order.
     starts = np.empty(len(row_texts), dtype=np.int64)
     order = np.argsort(row_texts, kind="stable")
     before = np.cumsum(row_lengths[order]) - row_lengths[order]

@@ -54,30 +54,36 @@ def encode_in_processes(
     processes = len(running["processes"])
     options = EncodeOptions(**{**vars(options), "to_cpu": True, "num_threads": _threads_for(processes)})
     waiting: dict[int, EncodedChunk] = {}
-    sent = received = 0
+    sent = answered = yielded = 0
     chunk_iterator = iter(chunks(texts, chunk_size or _CHUNK_TEXTS))
     try:
         exhausted = False
-        while not exhausted or received < sent:
-            while not exhausted and sent - received < 2 * processes:
+        while not exhausted or yielded < sent:
+            while not exhausted and sent - yielded < 2 * processes:
                 chunk = next(chunk_iterator, None)
                 if chunk is None:
                     exhausted = True
                 else:
                     running["input"].put([sent, chunk, options])
                     sent += 1
-            while received < sent and received not in waiting:
+            while yielded < sent and yielded not in waiting:
                 number, answer = model._get_worker_result(running)
+                answered += 1
                 if isinstance(answer, Exception):
                     raise answer
                 values, offsets = answer
                 waiting[number] = EncodedChunk(torch.from_numpy(values), offsets)
-            if received in waiting:
-                yield waiting.pop(received)
-                received += 1
+            if yielded in waiting:
+                yield waiting.pop(yielded)
+                yielded += 1
     finally:
         if own:
             model.stop_multi_process_pool(running)
+        else:
+            # Answers that nobody waited for would be taken for those of the pool's next call.
+            with contextlib.suppress(RuntimeError):
+                for _ in range(sent - answered):
+                    model._get_worker_result(running)
 
 
 def _threads_for(processes: int) -> int:

@@ -1,4 +1,7 @@
-"""How are candidates scored where their tensors are?  With torch, on an accelerator; `reranking` decides when."""
+"""How are candidates scored where their tensors are?  With torch, on an accelerator; `reranking` decides when.
+
+torch is imported when a function is called, so that importing `serotine.rank` never needs it.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from serotine._lazy import require
 from serotine.errors import DimensionMismatch, InvalidInput
 from serotine.scores import maxsim
 from serotine.types import Array, DocumentId, Embeddings
@@ -15,20 +18,20 @@ from serotine.types import Array, DocumentId, Embeddings
 __all__ = ["scores_on_device"]
 
 
-@torch.no_grad()
 def scores_on_device(
     query: Array, ids: list[DocumentId], embeddings: Embeddings, device: Any
 ) -> npt.NDArray[np.float32]:
     """Return the float32 MaxSim of one query with each candidate, computed in float32 on a device.
 
-    query: ``(num_tokens, dim)``. embeddings: of the candidates, a list of 2-D arrays or tensors or a padded 3-D one,
-    anywhere; those that are not on the device are copied to it.
+    query: ``(num_tokens, dim)``. embeddings: of the candidates, a list of 2-D arrays or tensors, anywhere; those that
+    are not on the device are copied to it. All are on it together.
 
     Raises:
-        DimensionMismatch: a candidate has another width. InvalidInput: not one embedding per id, or a score is not a
-            number because a vector holds NaN or infinity.
+        DimensionMismatch: a candidate has another width. InvalidInput: not one embedding per id, or a score is not
+            finite because a vector holds NaN or infinity. MissingExtra: torch is not installed.
     """
-    documents = [_on_device(embedding, device) for embedding in embeddings]
+    torch = require("torch", extra="models", purpose="Scoring on a device")
+    documents = [_on_device(torch, embedding, device) for embedding in embeddings]
     if len(documents) != len(ids):
         raise InvalidInput(
             f"got {len(ids)} document ids and {len(documents)} embeddings, expected one embedding per id"
@@ -40,13 +43,13 @@ def scores_on_device(
             )
     if not documents:
         return np.empty(0, dtype=np.float32)
-    scores: npt.NDArray[np.float32] = maxsim([_on_device(query, device)], documents)[0].float().cpu().numpy()
+    scores: npt.NDArray[np.float32] = maxsim([_on_device(torch, query, device)], documents)[0].cpu().numpy()
     for document_id, document, score in zip(ids, documents, scores, strict=True):
         if len(document) and not np.isfinite(score):
             raise InvalidInput(f"document {document_id!r} has the score {score}: a vector holds NaN or infinity")
     return scores
 
 
-def _on_device(embedding: Any, device: Any) -> torch.Tensor:
-    tensor = embedding if isinstance(embedding, torch.Tensor) else torch.tensor(np.asarray(embedding))
-    return tensor.detach().to(device=device, dtype=torch.float32)
+def _on_device(torch: Any, embedding: Any, device: Any) -> Any:
+    tensor = embedding.detach() if isinstance(embedding, torch.Tensor) else torch.tensor(np.asarray(embedding))
+    return tensor.to(device=device, dtype=torch.float32)

@@ -69,7 +69,7 @@ def _ranked(
         if accelerator is None:
             scores = _scores(query, ids, embeddings)
         else:
-            from serotine.rank.on_device import scores_on_device  # imports torch
+            from serotine.rank.on_device import scores_on_device
 
             scores = scores_on_device(query[0], ids, embeddings, accelerator)
     except InvalidInput as error:

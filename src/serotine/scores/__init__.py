@@ -9,22 +9,26 @@ if TYPE_CHECKING:
     from serotine.scores.colbert import ColBERTScores, colbert_kd_scores, colbert_scores, colbert_scores_pairwise
     from serotine.scores.dispatch import maxsim, maxsim_pairwise
     from serotine.scores.packed import maxsim_packed, maxsim_packed_pairwise
+    from serotine.scores.quantized import Int8TokenMatrix, dequantize, quantize
     from serotine.scores.reference import maxsim_reference
     from serotine.scores.similarity import SimilarityFunction
 
 __all__ = [
     "Alignment",
     "ColBERTScores",
+    "Int8TokenMatrix",
     "SimilarityFunction",
     "align",
     "colbert_kd_scores",
     "colbert_scores",
     "colbert_scores_pairwise",
+    "dequantize",
     "maxsim",
     "maxsim_packed",
     "maxsim_packed_pairwise",
     "maxsim_pairwise",
     "maxsim_reference",
+    "quantize",
 ]
 
 __getattr__, __dir__ = lazy_exports(
@@ -32,15 +36,18 @@ __getattr__, __dir__ = lazy_exports(
     {
         "Alignment": "serotine.scores.alignment",
         "ColBERTScores": "serotine.scores.colbert",
+        "Int8TokenMatrix": "serotine.scores.quantized",
         "SimilarityFunction": "serotine.scores.similarity",
         "align": "serotine.scores.alignment",
         "colbert_kd_scores": "serotine.scores.colbert",
         "colbert_scores": "serotine.scores.colbert",
         "colbert_scores_pairwise": "serotine.scores.colbert",
+        "dequantize": "serotine.scores.quantized",
         "maxsim": "serotine.scores.dispatch",
         "maxsim_packed": "serotine.scores.packed",
         "maxsim_packed_pairwise": "serotine.scores.packed",
         "maxsim_pairwise": "serotine.scores.dispatch",
         "maxsim_reference": "serotine.scores.reference",
+        "quantize": "serotine.scores.quantized",
     },
 )

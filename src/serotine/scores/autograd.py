@@ -18,7 +18,7 @@ from torch import Tensor
 
 from serotine.errors import SerotineError
 
-__all__ = ["token_maxima"]
+__all__ = ["is_cpu", "token_maxima"]
 
 # Similarities held at once. On a CPU 2**19 float32 per thread are 2 MiB: small enough to stay in the cache between
 # the matrix product and the maximum, large enough (256 x 2048) for the product to run at full speed. On other
@@ -105,7 +105,7 @@ def _backward(
     grad_queries = torch.zeros(queries.shape, dtype=gradient.dtype, device=queries.device) if wanted[0] else None
     grad_documents = torch.empty_like(documents) if wanted[1] else None
     groups, num_documents, document_tokens, dim = documents.shape
-    limit = _CPU_BACKWARD_VALUES if _is_cpu(documents) else _DEVICE_BACKWARD_VALUES
+    limit = _CPU_BACKWARD_VALUES if is_cpu(documents) else _DEVICE_BACKWARD_VALUES
     for group, document, _ in _blocks((groups, num_documents, 1), document_tokens * dim, limit):
         block = _Block(queries[group], documents[group, document], winners[group, document])
         weights = gradient[group, document]
@@ -125,7 +125,7 @@ def _forward(
     with_winners: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Fill maxima and, if asked, winners (int32, same shape), block by block."""
-    on_cpu = _is_cpu(queries)
+    on_cpu = is_cpu(queries)
     product_dtype = _product_dtype(queries, documents)
     shape = (queries.shape[0], documents.shape[1], queries.shape[1])
     result_dtype = torch.float64 if product_dtype is torch.float64 else torch.float32
@@ -149,10 +149,10 @@ def _forward(
 def _product_dtype(queries: Tensor, documents: Tensor) -> torch.dtype:
     """float32 on a CPU, which rounds no similarity of 16-bit inputs; elsewhere the wider of the two, for speed."""
     wider = torch.promote_types(queries.dtype, documents.dtype)
-    return torch.float32 if _is_cpu(queries) and wider is not torch.float64 else wider
+    return torch.float32 if is_cpu(queries) and wider is not torch.float64 else wider
 
 
-def _is_cpu(tensor: Tensor) -> bool:
+def is_cpu(tensor: Tensor) -> bool:
     """Tell where reading a value costs no synchronisation. Both sides of each choice run anywhere, and tests do so."""
     return tensor.device.type == "cpu"
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from serotine.errors import DimensionMismatch
 from serotine.scores._padding import Padded
-from serotine.scores.autograd import token_maxima
+from serotine.scores.autograd import is_cpu, token_maxima
 
 __all__ = ["score_cross", "score_own"]
 
@@ -31,14 +31,15 @@ def score_cross(
     if min(len(queries.tokens), len(documents.tokens)) == 0:
         return _nothing(queries, documents).expand(len(queries.tokens), len(documents.tokens))
     num_queries, query_tokens, dim = queries.tokens.shape
-    rows = queries.tokens.reshape(1, num_queries * query_tokens, dim)
     counting = None
-    if queries.mask is not None and queries.mask.device.type == "cpu":
+    if queries.mask is not None and is_cpu(queries.mask):
         # Reading a mask is free on a CPU, so masked query tokens are left out of the matrix product.
         counting = queries.mask.reshape(-1).nonzero().view(-1)
-        rows = rows.index_select(1, counting)
+        rows = queries.tokens.reshape(1, num_queries * query_tokens, dim).index_select(1, counting)
+    else:
+        rows = _without_masked(queries).reshape(1, num_queries * query_tokens, dim)
     mask = None if documents.mask is None else documents.mask.unsqueeze(0)
-    maxima = _finite_maxima(rows, documents.tokens.unsqueeze(0), mask, masked_as_zero, chunk_elements).squeeze(0)
+    maxima = _maxima(rows, documents.tokens.unsqueeze(0), mask, masked_as_zero, chunk_elements).squeeze(0)
     if counting is not None:
         everywhere = maxima.new_zeros((len(maxima), num_queries * query_tokens))
         maxima = everywhere.index_copy(1, counting, maxima)
@@ -67,7 +68,7 @@ def score_own(
         return _nothing(queries, documents).expand(num_queries, documents_per_query)
     tokens = documents.tokens.view(num_queries, documents_per_query, *documents.tokens.shape[1:])
     mask = None if documents.mask is None else documents.mask.view(tokens.shape[:3])
-    maxima = _finite_maxima(queries.tokens, tokens, mask, masked_as_zero, chunk_elements)
+    maxima = _maxima(_without_masked(queries), tokens, mask, masked_as_zero, chunk_elements)
     if queries.mask is not None:
         maxima = maxima.where(queries.mask.unsqueeze(1), 0)
     scores = maxima.sum(dim=2)
@@ -76,26 +77,29 @@ def score_own(
     return _exclude_empty(scores, tokens, mask, masked_as_zero)
 
 
-def _finite_maxima(
+def _without_masked(queries: Padded) -> Tensor:
+    """Return the tokens with zeros for masked ones: a NaN there would survive its gradient's weight of 0."""
+    return queries.tokens if queries.mask is None else queries.tokens.masked_fill(~queries.mask.unsqueeze(-1), 0)
+
+
+def _maxima(
     rows: Tensor, documents: Tensor, mask: Tensor | None, masked_as_zero: bool, chunk_elements: int | None
 ) -> Tensor:
-    """`token_maxima`, with 0 for documents without tokens: ``(groups, num_documents, query_tokens)``.
-
-    The 0 keeps -inf * 0 = NaN out of every later product and gradient; `_exclude_empty` sets the score.
-    """
+    """`token_maxima` of any shape: ``(groups, num_documents, query_tokens)``; empty documents are settled later."""
     if documents.shape[2] == 0 or rows.shape[1] == 0:
         return _nothing(Padded(rows, None), Padded(documents, None)).expand(*documents.shape[:2], rows.shape[1])
     maxima = token_maxima(rows, documents, mask, chunk_elements=chunk_elements)
-    if mask is None:
-        return maxima
-    if masked_as_zero:
+    if mask is not None and masked_as_zero:
         # One similarity of 0 among the others raises a negative maximum to 0 and changes no other.
         return torch.where(mask.all(dim=2, keepdim=True), maxima, maxima.clamp_min(0))
-    return maxima.where(mask.any(dim=2, keepdim=True), 0)
+    return maxima
 
 
 def _exclude_empty(scores: Tensor, documents: Tensor, mask: Tensor | None, masked_as_zero: bool) -> Tensor:
-    """Give ``-inf`` to documents without a token that counts. scores: ``(A, B)``; mask: ``(..., T)``."""
+    """Give ``-inf`` to documents without a token that counts, and no gradient. scores: ``(A, B)``; mask: ``(..., T)``.
+
+    Sums alone would give 0 for queries without tokens, and send gradients to masked tokens.
+    """
     if documents.shape[-2] == 0:
         return scores - torch.inf
     if mask is None or masked_as_zero:

@@ -59,20 +59,19 @@ def test_a_flipped_bit_is_found_when_the_index_is_opened_or_checked(folder, kind
     vectors = range(64, 64 + 14 * 4 * 4) if kind == "segment" else range(0)
     found_by_check = 0
     for position in range(len(content)):
-        for bit in range(8):
-            damaged = bytearray(content)
-            damaged[position] ^= 1 << bit
-            path.write_bytes(damaged)
-            try:
-                index = opened(folder)
-            except (CorruptIndex, IndexTooNew):
-                continue
-            assert position in vectors
-            with pytest.raises(CorruptIndex, match="vectors with crc32") as caught:
-                index.check()
-            assert caught.value.path == str(path)
-            found_by_check += 1
-    assert found_by_check == 8 * len(vectors)
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        try:
+            index = opened(folder)
+        except (CorruptIndex, IndexTooNew):
+            continue
+        assert position in vectors
+        with pytest.raises(CorruptIndex, match="vectors with crc32") as caught:
+            index.check()
+        assert caught.value.path == str(path)
+        found_by_check += 1
+    assert found_by_check == len(vectors)
 
 
 def test_an_empty_file_in_the_place_of_each_is_found(folder):

@@ -142,11 +142,11 @@ def test_a_system_call_that_fails_at_any_step_leaves_the_index_as_it_was(folders
     def refuse(_):
         raise OSError(code, os.strerror(code))
 
+    gc.collect()
+    descriptors = len(os.listdir("/proc/self/fd"))
     num_refused, step = 0, 1
     while True:
         folder = fresh()
-        gc.collect()
-        descriptors = len(os.listdir("/proc/self/fd"))
         index = Exact(folder, "index")
         with pytest.MonkeyPatch.context() as patch:
             system = FileSystem(at=step, act=refuse).install(patch)
@@ -166,11 +166,11 @@ def test_a_system_call_that_fails_at_any_step_leaves_the_index_as_it_was(folders
         if state(index) == before:
             change(index)
         assert state(index) == new
-        del index
-        gc.collect()
-        assert len(os.listdir("/proc/self/fd")) == descriptors  # nothing is left open
         step += 1
     assert num_refused > 5
+    del index
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == descriptors  # nothing is left open
 
 
 @pytest.mark.parametrize("name", CHANGES)

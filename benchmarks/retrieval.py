@@ -1,4 +1,4 @@
-"""How well does the bundled model retrieve?  Exact search over whole collections, BM25 and the single-vector base beside it.
+"""How well does the bundled model retrieve?  Exact search over whole collections, beside BM25 and the base model.
 
     python benchmarks/retrieval.py --data DATA --collections scifact cranfield
     python benchmarks/retrieval.py --data DATA --collections openstax --systems truncated windows
@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import write_result
 
+from harness import write_result
 from serotine import evaluation, indexes, models, retrieve
 from serotine.evaluation import Run, compare
 from serotine.evaluation.datasets import Dataset
@@ -34,7 +34,9 @@ METRICS = ["ndcg@10", "mrr", "recall@100"]
 DEPTH = 100
 
 
-def late_interaction(dataset: Dataset, *, projected: bool = True, window_overlap: int | None = None) -> tuple[Any, dict]:
+def late_interaction(
+    dataset: Dataset, *, projected: bool = True, window_overlap: int | None = None
+) -> tuple[Any, dict]:
     """Rank by MaxSim over vectors kept in float16."""
     model = models.bundled(projected=projected)
     start = time.perf_counter()

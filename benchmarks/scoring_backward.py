@@ -6,7 +6,7 @@ Scores and their cross-entropy against in-batch labels, as contrastive losses do
 "full" (every token counts) and "ragged" (documents of a quarter to all of the tokens, punctuation left out).
 
 Time: both libraries in turn in one process (see harness.interleaved). Memory: a fresh process for each library, warmed
-up on a tiny batch so that libraries and threads are loaded; then the kernel's record of peak resident memory is reset
+up on a tiny batch so that libraries and threads are loaded (median of three, as the allocator's layout varies); then the kernel's record of peak resident memory is reset
 (clear_refs) and one step runs. Peak extra memory is the new peak minus the resident memory before the step. It contains
 the gradients of the inputs, which every implementation must return; their size is reported beside it. Linux only.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import time
@@ -107,11 +108,13 @@ def measure_accuracy(arguments: argparse.Namespace, masks: str) -> dict[str, flo
 
 
 def measure_memory(arguments: argparse.Namespace, masks: str) -> dict[str, Any]:
-    """Return bytes of peak extra memory per library, each measured in a process of its own, and their ratio."""
-    extra = {name: _memory_of_child(name, arguments, masks) for name in SCORERS}
+    """Return bytes of peak extra memory per library, each of three processes its own, and the ratio of the medians."""
+    runs = {name: [_memory_of_child(name, arguments, masks) for _ in range(3)] for name in SCORERS}
+    extra = {name: statistics.median(run) for name, run in runs.items()}
     batch = make_batch(arguments, masks)
     return {
         "peak_extra_bytes": extra,
+        "peak_extra_bytes_of_each_process": runs,
         "of_these_gradients_bytes": batch.queries.nbytes + batch.documents.nbytes,
         "times_less": extra["sentence_transformers"] / extra["serotine"],
     }

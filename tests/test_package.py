@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,14 @@ def test_the_index_is_used_without_torch() -> None:
         print("torch" in sys.modules)
     """
     assert run(script) == "False"
+
+
+def test_only_scores_and_indexes_touch_the_engine() -> None:
+    package = Path(serotine.__file__).parent
+    users = {
+        path.relative_to(package).parts[0] for path in package.rglob("*.py") if "_engine" in path.read_text("utf-8")
+    }
+    assert users <= {"scores", "indexes"}
 
 
 def test_every_exported_name_exists() -> None:

@@ -104,23 +104,24 @@ std::vector<std::string> instruction_sets() {
 // order of every array and is unreadable.
 constexpr const char* kMaxsimSignature =
     "def maxsim("
-    "query_values: numpy.typing.NDArray[typing.Any], query_kind: str, query_offsets: "
-    "numpy.typing.NDArray[numpy.int64], "
-    "document_values: numpy.typing.NDArray[typing.Any], document_kind: str, document_offsets: "
-    "numpy.typing.NDArray[numpy.int64], *, "
-    "document_scales: numpy.typing.NDArray[numpy.float32] | None = None, weights: numpy.typing.NDArray[numpy.float32] "
-    "| None = None, "
-    "selection: numpy.typing.NDArray[numpy.int64] | None = None, num_threads: int = 1, instruction_set: str = '', "
+    "query_values: numpy.typing.NDArray[typing.Any], query_kind: str, "
+    "query_offsets: numpy.typing.NDArray[numpy.int64], "
+    "document_values: numpy.typing.NDArray[typing.Any], document_kind: str, "
+    "document_offsets: numpy.typing.NDArray[numpy.int64], *, "
+    "document_scales: numpy.typing.NDArray[numpy.float32] | None = None, "
+    "weights: numpy.typing.NDArray[numpy.float32] | None = None, "
+    "selection: numpy.typing.NDArray[numpy.int64] | None = None, "
+    "num_threads: int = 1, instruction_set: str = '', "
     ") -> numpy.typing.NDArray[numpy.float32]";
 
 constexpr const char* kMaxsimPairwiseSignature =
     "def maxsim_pairwise("
-    "query_values: numpy.typing.NDArray[typing.Any], query_kind: str, query_offsets: "
-    "numpy.typing.NDArray[numpy.int64], "
-    "document_values: numpy.typing.NDArray[typing.Any], document_kind: str, document_offsets: "
-    "numpy.typing.NDArray[numpy.int64], *, "
-    "document_scales: numpy.typing.NDArray[numpy.float32] | None = None, weights: numpy.typing.NDArray[numpy.float32] "
-    "| None = None, "
+    "query_values: numpy.typing.NDArray[typing.Any], query_kind: str, "
+    "query_offsets: numpy.typing.NDArray[numpy.int64], "
+    "document_values: numpy.typing.NDArray[typing.Any], document_kind: str, "
+    "document_offsets: numpy.typing.NDArray[numpy.int64], *, "
+    "document_scales: numpy.typing.NDArray[numpy.float32] | None = None, "
+    "weights: numpy.typing.NDArray[numpy.float32] | None = None, "
     "num_threads: int = 1, instruction_set: str = '', "
     ") -> numpy.typing.NDArray[numpy.float32]";
 

@@ -13,27 +13,26 @@ void cut_tiles(const DocumentStream& stream, std::uint64_t first_row, std::span<
                const Element* in_place, std::uint64_t row_elements, Element* staged, const Stage& stage) {
   std::uint64_t tile = 0;
   std::uint64_t filled = 0;  // rows of the tile that is being staged
-  stream.for_each_piece(first_row, tiles.size() * kTileRows,
-                        [&](std::uint64_t source_row, std::uint64_t length, std::uint64_t) {
-                          while (length > 0) {
-                            if (filled == 0 && length >= kTileRows && in_place != nullptr) {
-                              tiles[tile++] = in_place + source_row * row_elements;
-                              source_row += kTileRows;
-                              length -= kTileRows;
-                              continue;
-                            }
-                            const std::uint64_t rows = std::min<std::uint64_t>(length, kTileRows - filled);
-                            Element* target = staged + tile * kTileRows * row_elements;
-                            stage(source_row, rows, target + filled * row_elements);
-                            source_row += rows;
-                            length -= rows;
-                            filled += rows;
-                            if (filled == kTileRows) {
-                              tiles[tile++] = target;
-                              filled = 0;
-                            }
-                          }
-                        });
+  const auto place = [&](std::uint64_t source_row, std::uint64_t length, std::uint64_t /*offset*/) {
+    while (length > 0) {
+      std::uint64_t rows = kTileRows;
+      if (filled == 0 && length >= kTileRows && in_place != nullptr) {
+        tiles[tile++] = in_place + source_row * row_elements;
+      } else {
+        rows = std::min<std::uint64_t>(length, kTileRows - filled);
+        Element* target = staged + tile * kTileRows * row_elements;
+        stage(source_row, rows, target + filled * row_elements);
+        filled += rows;
+        if (filled == kTileRows) {
+          tiles[tile++] = target;
+          filled = 0;
+        }
+      }
+      source_row += rows;
+      length -= rows;
+    }
+  };
+  stream.for_each_piece(first_row, tiles.size() * kTileRows, place);
 }
 
 // How far ahead of the computation the memory is asked for. A tile of 128 float32 takes 400 ns, one of int8 100 ns;

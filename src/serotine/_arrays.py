@@ -28,7 +28,7 @@ def to_numpy(embedding: Any) -> Array:
     """
     if hasattr(embedding, "detach"):
         tensor = embedding.detach().cpu()
-        array = (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
+        array: Array = (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
     else:
         try:
             array = np.asarray(embedding)

@@ -16,9 +16,7 @@ from serotine.errors import MissingExtra
 __all__ = ["lazy_exports", "require"]
 
 
-def lazy_exports(
-    package: str, exports: Mapping[str, str]
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+def lazy_exports(package: str, exports: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return ``(__getattr__, __dir__)`` for a package whose names live in other modules.
 
     exports: name -> absolute module that defines it; a name that equals the module's own last part

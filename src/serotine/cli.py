@@ -1,7 +1,5 @@
 """Which commands does the shell have?  ``serotine demo``; each command is a thin layer over the library."""
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

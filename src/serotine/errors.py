@@ -64,9 +64,7 @@ class CorruptIndex(StorageError):
     expected, found: the two values, in words.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], *, expected: str, found: str, offset: int | None = None
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, expected: str, found: str, offset: int | None = None) -> None:
         self.path = os.fspath(path)
         self.offset = offset
         self.expected = expected

@@ -91,9 +91,7 @@ class TokenMatrix(Sequence[Array]):
         dim = rows[0].shape[-1] if dim is None else dim
         for position, row in enumerate(rows):
             if row.ndim != 2 or row.shape[1] != dim:
-                raise DimensionMismatch(
-                    f"embedding {position} has shape {row.shape}, expected (num_tokens, {dim})"
-                )
+                raise DimensionMismatch(f"embedding {position} has shape {row.shape}, expected (num_tokens, {dim})")
         offsets = np.zeros(len(rows) + 1, dtype=np.int64)
         np.cumsum([len(row) for row in rows], out=offsets[1:])
         values = np.empty((int(offsets[-1]), dim), dtype=rows[0].dtype if dtype is None else dtype)

@@ -33,8 +33,8 @@ IMPORTED_MODULES = (
     *("_sqlite3", "_sre", "_ssl", "_stat", "_statistics", "_string", "_struct", "_symtable", "_thread"),
     *("_tokenize", "_tracemalloc", "_typing", "_uuid", "_warnings", "_weakref", "array", "atexit", "binascii"),
     *("builtins", "cmath", "errno", "faulthandler", "fcntl", "gc", "grp", "itertools", "marshal", "math", "mmap"),
-    *("nt", "posix", "pwd", "pyexpat", "resource", "select", "sys", "syslog", "termios", "time", "unicodedata"),
-    *("zlib"),
+    *("nt", "posix", "pwd", "pyexpat", "resource", "select", "sys", "syslog", "termios", "time"),
+    *("unicodedata", "zlib"),
 )
 """C modules that are imported where the Python has them."""
 
@@ -54,7 +54,7 @@ def inspect_modules() -> dict[str, Module]:
     for name in IMPORTED_MODULES:
         loaded = _import(name)
         if loaded is not None:
-            modules[name] = _module(loaded)
+            modules[name] = _module(name, loaded)
     return modules
 
 
@@ -68,8 +68,8 @@ def _import(name: str) -> ModuleType | None:
     return importlib.import_module(name)
 
 
-def _module(loaded: ModuleType) -> Module:
-    name = loaded.__name__
+def _module(name: str, loaded: ModuleType) -> Module:
+    """Describe a module under the name that it was imported by: ``_io`` calls itself ``io``."""
     module = Module(name, docstring=inspect.cleandoc(loaded.__doc__ or "").strip())
     for attribute, value in sorted(vars(loaded).items()):
         if isinstance(value, (type, *_DOCUMENTED)) and _is_defined_by(value, name):

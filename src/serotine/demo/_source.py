@@ -130,7 +130,7 @@ class _ModuleReader:
         self.module = Module(name, is_package=is_package)
 
     def read(self, tree: ast.Module) -> Module:
-        self.module.docstring = ast.get_docstring(tree) or ""
+        self.module.docstring = _docstring(tree)
         self._read_body(tree.body, self.module.members, in_class=False)
         return self.module
 
@@ -252,7 +252,7 @@ def _flat(body: list[ast.stmt]) -> Iterator[ast.stmt]:
                 yield from _flat(getattr(node, block, []))
 
 
-def _docstring(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> str:
+def _docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     return (ast.get_docstring(node) or "").strip()
 
 

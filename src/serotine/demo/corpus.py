@@ -182,12 +182,16 @@ def _definition_documents(
 ) -> Iterator[Docstring]:
     """Yield the document of a definition and, for a class, those of its members."""
     yield _document(name, definition, aliases)
+    first_names: dict[Definition, PublicName] = {}
     for member_name, members in _members(namespace, definition, named).items():
         for member in members:
             qualified_name = PublicName(name.module, f"{name.name}.{member_name}")
             if member in named:  # random.Random.choice is random.choice already
                 yield _document(named[member][0], member, [qualified_name])
+            elif member in first_names:  # "configure = config"
+                yield _document(first_names[member], member, [qualified_name])
             else:
+                first_names[member] = qualified_name
                 yield from _definition_documents(namespace, member, qualified_name, [], named)
 
 

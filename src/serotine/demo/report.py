@@ -152,8 +152,8 @@ def _header(measurement: Measurement, search: LateInteractionSearch, questions: 
     missing = ", ".join(sorted(questions.missing)) or "none"
     return (
         f"<h1>Searching Python's own documentation</h1><p>{len(questions.queries)} questions by people who "
-        f"do not know the name that they look for, {len(search.index):,} docstrings of Python {platform.python_version()}, "
-        f"Serotine {__version__}. Judged answers were agreed on before by reading the docstrings.</p>"
+        f"do not know the name that they look for, {len(search.index):,} docstrings of Python "
+        f"{platform.python_version()}, Serotine {__version__}. Judged answers were agreed on before by reading the docstrings.</p>"
         f"<table class=numbers><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><ul>{differences}</ul>"
         f"<p class=note>Milliseconds are the median of one question at a time, its encoding included. Judged names "
         f"that this Python does not have: {escape(missing)}. Questions left out: {len(questions.dropped)}.</p>"

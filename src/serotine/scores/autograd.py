@@ -20,10 +20,10 @@ from serotine.errors import SerotineError
 
 __all__ = ["is_cpu", "token_maxima"]
 
-# Similarities held at once. On a CPU 2**19 float32 per thread are 2 MiB: small enough to stay in the cache between
-# the matrix product and the maximum, large enough (256 x 2048) for the product to run at full speed. On other
-# devices 2**25 (128 MiB) keep the device busy with few launches.
-_CPU_BLOCK_ELEMENTS = 2**19
+# Similarities held at once. On a CPU 2**20 float32 per thread are 4 MiB: small enough to stay near the cores between
+# the matrix product and the maximum; smaller blocks gain little and make threads wait for each other more often,
+# which costs dearly when other processes share the cores. On other devices 2**25 (128 MiB) need few launches.
+_CPU_BLOCK_ELEMENTS = 2**20
 _DEVICE_BLOCK_ELEMENTS = 2**25
 
 # Embedding values (tokens x dim) that one step of the backward pass handles: 2 MiB of float32, or 64 MiB.
@@ -136,14 +136,27 @@ def _forward(
     for group, document, token in _blocks(shape, documents.shape[2], chunk_elements or default):
         mask = None if documents_mask is None else documents_mask[group, document]
         rows = documents[group, document].detach()
-        similarities = (_similarities_on_cpu if on_cpu else _similarities)(columns[group, :, token], rows, mask)
-        if winners is None:
-            maxima[group, document, token] = similarities.amax(dim=2)
-            continue
-        value, position = _first_maximum(similarities) if on_cpu else similarities.max(dim=2)
+        # The block of similarities lives inside this call only: one at a time, not the last one beside the next.
+        value, position = _block_maximum(columns[group, :, token], rows, mask, with_position=winners is not None)
         maxima[group, document, token] = value
-        winners[group, document, token] = position
+        if winners is not None:
+            winners[group, document, token] = position
     return maxima, winners
+
+
+def _block_maximum(
+    columns: Tensor, documents: Tensor, mask: Tensor | None, *, with_position: bool
+) -> tuple[Tensor, Tensor]:
+    """Return maxima over the document tokens and, if asked (else nothing useful), their first positions."""
+    on_cpu = is_cpu(columns)
+    similarities = (_similarities_on_cpu if on_cpu else _similarities)(columns, documents, mask)
+    if not with_position:
+        maxima = similarities.amax(dim=2)
+        return maxima, maxima
+    if on_cpu:
+        return _first_maximum(similarities)
+    value, position = similarities.max(dim=2)
+    return value, position
 
 
 def _product_dtype(queries: Tensor, documents: Tensor) -> torch.dtype:

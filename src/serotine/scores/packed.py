@@ -61,7 +61,7 @@ def maxsim_packed(
         InvalidInput: a dtype, weight count, selection or thread count that cannot be used.
 
     Cost: query tokens * document tokens * dim multiply-adds. Extra memory: the scores, the queries once more as
-    float32, and under 2 MB for each thread. Neither side is copied if it is C-contiguous and aligned.
+    float32, and a few MB for each thread. Neither side is copied if it is C-contiguous and aligned.
     Source: Khattab & Zaharia 2020, equation 3.
 
     Example:

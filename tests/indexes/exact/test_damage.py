@@ -149,7 +149,19 @@ HOSTILE_MANIFESTS = {
 @pytest.mark.parametrize("name", HOSTILE_MANIFESTS)
 def test_a_manifest_that_lies_is_refused(folder, name):
     (folder / "manifest").write_bytes(HOSTILE_MANIFESTS[name])
-    with pytest.raises(CorruptIndex, match="manifest"):
+    with pytest.raises(CorruptIndex) as caught:
+        opened(folder)
+    assert caught.value.path == str(folder / "manifest")  # refused before any file that it names is looked for
+
+
+def test_removed_rows_of_another_segment_are_refused(folder):
+    path = file_of(folder, "removed")
+    content = bytearray(path.read_bytes())
+    content[16:32] = bytes(16)
+    path.write_bytes(content)
+    removed = {"uuid": path.stem.removeprefix("removed-"), "crc32": zlib.crc32(bytes(content))}
+    (folder / "manifest").write_bytes(opened_manifest_with(folder, removed=removed))
+    with pytest.raises(CorruptIndex, match=path.name):
         opened(folder)
 
 

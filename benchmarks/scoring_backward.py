@@ -5,10 +5,12 @@
 Scores and their cross-entropy against in-batch labels, as contrastive losses do, with the masks that losses pass:
 "full" (every token counts) and "ragged" (documents of a quarter to all of the tokens, punctuation left out).
 
-Time: both libraries in turn in one process (see harness.interleaved). Memory: a fresh process for each library, warmed
-up on a tiny batch so that libraries and threads are loaded (median of three, as the allocator's layout varies); then the kernel's record of peak resident memory is reset
-(clear_refs) and one step runs. Peak extra memory is the new peak minus the resident memory before the step. It contains
-the gradients of the inputs, which every implementation must return; their size is reported beside it. Linux only.
+Time: both libraries in turn in one process (see harness.interleaved).
+
+Memory: a fresh process for each measurement, warmed up on a tiny batch so that libraries and threads are loaded; then
+the kernel's record of peak resident memory is reset (clear_refs) and one step runs. Peak extra memory is the new peak
+minus the resident memory before the step, the median of three processes because the allocator's layout varies. It
+contains the gradients of the inputs, which every implementation must return; their size stands beside it. Linux only.
 """
 
 from __future__ import annotations

@@ -155,6 +155,8 @@ def library() -> dict[str, Docstring]:
 
 
 class TestPackageDocuments:
+    """The package above, which cannot be imported."""
+
     def test_the_ids_are_all_public_names_with_a_docstring_and_nothing_else(
         self, fixture_documents: dict[str, Docstring]
     ) -> None:
@@ -238,6 +240,8 @@ property os.listdir os.walk time.sleep sys.exit xml.etree.ElementTree.parse ipad
 
 
 class TestStandardLibraryDocuments:
+    """The library of the Python that runs the tests."""
+
     @pytest.mark.parametrize("name", KNOWN_NAMES)
     def test_names_that_programmers_write_are_ids(self, library: dict[str, Docstring], name: str) -> None:
         assert library[name].docstring

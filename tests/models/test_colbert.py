@@ -244,6 +244,10 @@ def test_similarity_is_maxsim(model: ColBERT) -> None:
     torch.testing.assert_close(scores[1, 2], expected)
     pairwise = model.similarity_pairwise(queries, documents[:2])
     torch.testing.assert_close(pairwise, scores.diagonal())
+    as_arrays = [rows.numpy() for rows in queries]
+    for left in (queries, as_arrays, queries[0]):
+        elsewhere = model.similarity(left, documents, device="cpu", chunk_elements=100)
+        torch.testing.assert_close(elsewhere, scores[: len(elsewhere)])
 
 
 def test_mean_maxsim_divides_by_the_query_tokens(backbone: Path) -> None:

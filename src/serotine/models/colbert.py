@@ -8,7 +8,7 @@ this file is the constructor, the settings and the tokenising.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -290,14 +290,29 @@ class ColBERT(EncodingMixin):
     # Scoring.
 
     def similarity(self, embeddings1: Any, embeddings2: Any, **kwargs: Any) -> Tensor:
-        """Score all queries against all documents: see `serotine.scores.maxsim`. Returns a float32 tensor."""
-        return torch.as_tensor(maxsim(embeddings1, embeddings2, **self._scoring(kwargs)))
+        """Score all queries against all documents; takes the options of `serotine.scores.maxsim`.
+
+        device: where to compute, the documents' own by default. Returns a float32 tensor on the documents' device.
+        """
+        return self._score(maxsim, embeddings1, embeddings2, kwargs)
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any, **kwargs: Any) -> Tensor:
-        """Score query i against document i: see `serotine.scores.maxsim_pairwise`. Returns a float32 tensor."""
-        return torch.as_tensor(maxsim_pairwise(embeddings1, embeddings2, **self._scoring(kwargs)))
+        """Score query i against document i; everything else as `similarity`."""
+        return self._score(maxsim_pairwise, embeddings1, embeddings2, kwargs)
 
-    def _scoring(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        if self.similarity_fn_name == "meanmaxsim":
-            kwargs.setdefault("length_normalize", True)
-        return kwargs
+    def _score(self, function: Callable[..., Any], queries: Any, documents: Any, options: dict[str, Any]) -> Tensor:
+        options.setdefault("length_normalize", self.similarity_fn_name == "meanmaxsim")
+        device = options.pop("device", None)
+        if device is None:
+            return torch.as_tensor(function(queries, documents, **options))
+        one = documents if hasattr(documents, "ndim") else next(iter(documents), None)
+        home = one.device if isinstance(one, Tensor) else torch.device("cpu")
+        scores: Tensor = function(_moved(queries, device), _moved(documents, device), **options)
+        return scores.to(home)
+
+
+def _moved(embeddings: Any, device: torch.device | str) -> Any:
+    """Return arrays or tensors as tensors on a device."""
+    if hasattr(embeddings, "ndim"):
+        return torch.as_tensor(embeddings, device=device)
+    return [torch.as_tensor(embedding, device=device) for embedding in embeddings]

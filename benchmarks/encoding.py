@@ -6,7 +6,8 @@ The same model (all-MiniLM-L6-v2's tokens, 384 dimensions, float32), texts, batc
 
     serotine        `ColBERT.encode_document`
     plain           `sentence_transformers.MultiVectorEncoder.encode_document` on the same modules
-    forward only    the model's forward passes over serotine's batches, already tokenised and padded
+    forward only    the bare forward passes over serotine's batches, already tokenised and padded
+    forward, fast   the same with the linear layers that serotine uses (models/cpu_linear.py)
 
 in turn, round by round, in one process. Also says which share of the computed positions is padding in each, and
 the largest difference of the outputs.
@@ -15,6 +16,7 @@ the largest difference of the outputs.
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,8 @@ from sentence_transformers import MultiVectorEncoder
 from harness import interleaved, paired_ratio, summary, write_result
 from serotine import evaluation, models
 from serotine.models.batching import padding_share, plan_batches
-from serotine.models.inference import EncodeOptions, _text_batches
+from serotine.models.cpu_linear import fast_linear
+from serotine.models.inference import _CPU_BATCH_TOKENS, EncodeOptions, _text_batches
 
 
 def padding_shares(model: Any, texts: list[str], batch_size: int) -> dict[str, float]:
@@ -40,7 +43,8 @@ def padding_shares(model: Any, texts: list[str], batch_size: int) -> dict[str, f
         return [positions[start : start + batch_size] for start in range(0, len(positions), batch_size)]
 
     return {
-        "serotine": padding_share(lengths, plan_batches(lengths, batch_size=batch_size)),
+        "serotine": padding_share(lengths, plan_batches(lengths, batch_size=batch_size, batch_tokens=2048)),
+        "exact lengths, rows only": padding_share(lengths, plan_batches(lengths, batch_size=batch_size)),
         "plain": padding_share(lengths, cut(by_characters)),
         "given order": padding_share(lengths, cut(order)),
     }
@@ -54,6 +58,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=2000)
     parser.add_argument("--length", type=int, default=300, help="tokens of a document at most")
     parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--batch-tokens", type=int, default=_CPU_BATCH_TOKENS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
@@ -63,22 +68,26 @@ def main() -> None:
     model = models.bundled(projected=False, device="cpu", document_length=arguments.length)
     plain = MultiVectorEncoder(modules=list(model), device="cpu")
     batch_size = arguments.batch_size
-    options = EncodeOptions(task="document", batch_size=batch_size)
+    options = EncodeOptions(task="document", batch_size=batch_size, batch_tokens=arguments.batch_tokens)
     prepared = [batch.features for batch in _text_batches(model, texts, options)]
 
-    def forward_only() -> None:
-        with torch.inference_mode():
+    def forward_only(context: Any = contextlib.nullcontext) -> None:
+        with torch.inference_mode(), context():
             for features in prepared:
                 model(dict(features), task="document")
 
-    ours = model.encode_document(texts, batch_size=batch_size)
+    def encode() -> Any:
+        return model.encode_document(texts, batch_size=batch_size, batch_tokens=arguments.batch_tokens)
+
+    ours = encode()
     theirs = plain.encode_document(texts, batch_size=batch_size)
     difference = max(float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True))
     seconds = interleaved(
         {
-            "serotine": lambda: model.encode_document(texts, batch_size=batch_size),
+            "serotine": encode,
             "plain": lambda: plain.encode_document(texts, batch_size=batch_size),
             "forward only": forward_only,
+            "forward, fast": lambda: forward_only(lambda: fast_linear(model, torch.device("cpu"), num_positions=2048)),
         },
         rounds=arguments.rounds,
         warmup=0,
@@ -89,12 +98,14 @@ def main() -> None:
         "tokens": tokens,
         "document_length": arguments.length,
         "batch_size": batch_size,
+        "batch_tokens": arguments.batch_tokens,
         "threads": arguments.threads,
         "largest_difference": difference,
         "padding_share": padding_shares(model, texts, batch_size),
         "seconds": {name: summary(values) for name, values in seconds.items()},
         "plain_over_serotine": paired_ratio(seconds["plain"], seconds["serotine"]),
         "serotine_over_forward_only": paired_ratio(seconds["serotine"], seconds["forward only"]),
+        "serotine_over_forward_fast": paired_ratio(seconds["serotine"], seconds["forward, fast"]),
     }
     for name, value in figures.items():
         print(f"{name}: {value}")

@@ -17,9 +17,7 @@ def test_a_missing_package_is_named_with_its_command() -> None:
         require("no_such_package.part", extra="demo", purpose="fancy")
 
 
-def test_an_import_error_from_inside_a_package_is_not_hidden(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_import_error_from_inside_a_package_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken_package.py").write_text("import another_missing_module")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ModuleNotFoundError, match="another_missing_module") as caught:

@@ -49,7 +49,7 @@ class TestQuestionsAsWritten:
         assert len({question.text for question in written}) == len(written)
         assert all(re.fullmatch(r"[a-z]+(-[a-z]+)+", question.id) for question in written)
 
-    @pytest.mark.parametrize("question", read_questions(), ids=lambda question: question.id)
+    @pytest.mark.parametrize("question", list(read_questions()), ids=lambda question: question.id)
     def test_each_has_a_best_answer_and_gives_no_name_away(self, question: Question) -> None:
         assert 2 in question.answers.values()
         assert set(question.answers.values()) <= {1, 2}

@@ -75,7 +75,8 @@ class EncodingMixin(MultiVectorEncoder):  # type: ignore[misc]
         Args:
             sentences: one text, or any iterable of texts (``inputs`` is another name for it).
             prompt_name, prompt: text put before each text, after the marker; the task's own by default.
-            batch_size: texts in a forward pass at most; batch_tokens: texts x longest text at most.
+            batch_size: texts in a forward pass at most; batch_tokens: texts x longest text at most (None: 2,048
+                on a CPU, where larger batches are slower, no bound elsewhere).
             show_progress_bar: None for "when the logger is at INFO".
             precision: "float32" or "float16" of the result; None keeps the model's own.
             convert_to_tensor: torch tensors on the model's device instead of numpy arrays

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from serotine.errors import InvalidInput
 from serotine.models.batching import plan_batches
+from serotine.models.cpu_linear import fast_linear
 from serotine.models.pooling import TokenPooling
 from serotine.models.settings import maximum_length
 from serotine.models.windows import Frame, Row, split_row
@@ -35,18 +36,22 @@ __all__ = ["EncodeOptions", "EncodedChunk", "encode_chunk", "raw_outputs"]
 # Texts tokenised at once: enough to amortise the call, few enough that their padding costs nothing.
 _TOKENIZE_ROWS = 256
 
+# On a CPU, activations of more positions than this leave the caches between layers: 32 rows of 300 tokens took 1.17
+# times as long as batches of 2,048 positions, with one thread and with two (benchmarks/encoding.py --batch-tokens).
+_CPU_BATCH_TOKENS = 2048
+
 
 @dataclass(frozen=True)
 class EncodeOptions:
     """What `encode` was asked for, resolved: no field refers to the model any more.
 
-    task: "query" or "document". prompt: text put before each text, markers included. batch_size,
-    batch_tokens: bounds of a batch (`plan_batches`). dtype: of the result, None for the model's own.
-    normalized: True makes vectors unit length even if the model does not, False takes them as they are
-    before the model's own normalisation, None leaves it to the model. token_pooling: applied to whole
-    texts. window_overlap: tokens shared by windows of long documents, None to truncate. truncate_dim:
-    leading dimensions to keep. to_cpu: whether each batch leaves the device at once. num_threads: for a
-    worker process on the CPU, None to leave torch as it is.
+    task: "query" or "document". prompt: text put before each text, markers included. batch_size, batch_tokens: bounds
+    of a batch (`plan_batches`), the second None for the device's default. dtype: of the result, None for the model's
+    own. normalized: True makes vectors unit length even if the model does not, False takes them as they are before the
+    model's own normalisation, None leaves it to the model. token_pooling: applied to whole texts. window_overlap:
+    tokens shared by windows of long documents, None to truncate. truncate_dim: leading dimensions to keep. to_cpu:
+    whether each batch leaves the device at once. num_threads: for a worker process on the CPU, None to leave torch as
+    it is.
     """
 
     task: str
@@ -101,6 +106,11 @@ class _Batch:
     features: dict[str, Any]
 
     @property
+    def num_positions(self) -> int:
+        """Rows times width; 0 for what has no token ids."""
+        return int(self.features["input_ids"].numel()) if "input_ids" in self.features else 0
+
+    @property
     def num_begun(self) -> int:
         """Texts whose first (mostly only) row is here."""
         return len(self.texts) if self.kept is None else sum(part is None or part.start == 0 for part in self.kept)
@@ -121,6 +131,8 @@ def encode_chunk(
     batch's activations.
     """
     model.eval()
+    if options.batch_tokens is None and device.type == "cpu":
+        options = replace(options, batch_tokens=_CPU_BATCH_TOKENS)
     batches = _text_batches(model, texts, options) if _packable(model, texts) else _any_batches(model, texts, options)
     encoded = []
     with torch.inference_mode():
@@ -226,7 +238,8 @@ def _forward(
     """Run one batch; return the scored vectors of its rows end to end, and how many each row has."""
     on_device = _moved(batch.features, device)
     runner = without_normalization(model) if options.normalized is False else model
-    outputs = runner(on_device, task=options.task)
+    with fast_linear(model, device, num_positions=batch.num_positions):
+        outputs = runner(on_device, task=options.task)
     mask = outputs["attention_mask"].bool()
     if batch.kept is not None:
         mask = mask & _kept_mask(batch.kept, batch.features["attention_mask"]).to(device)

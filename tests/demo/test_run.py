@@ -54,7 +54,7 @@ def test_the_demo_measures_both_systems_and_writes_a_page_that_needs_nothing_els
     console = Console(file=io.StringIO(), width=140)
     report = run.run_demo(tmp_path, console=console)
     text = console.file.getvalue()
-    for expected in ("nDCG@10", "recall@100", "ms/query", "BM25", "bundled model", "95 % interval", "matched:"):
+    for expected in ("nDCG@10", "recall@100", "ms/query", "BM25", "Serotine", "95 % interval", "matched:"):
         assert expected in text
     assert "Encoding" in text
     html = report.read_text(encoding="utf-8")

@@ -61,6 +61,7 @@ def test_matches_are_whole_words_without_special_tokens_strongest_first() -> Non
     pair = Alignment(similarity, best, similarity.max(axis=1), tuple(QUERY), tuple(DOCUMENT))
     assert matched_words(pair) == [("fly", "flying", pytest.approx(0.95)), ("bats", "bats", pytest.approx(0.9))]
     assert matched_words(pair, limit=1)[0][0] == "fly"
+    assert [word for word, _, _ in matched_words(pair, skip={"fly"})] == ["bats"]
 
 
 def test_documents_without_tokens_and_alignments_without_texts() -> None:

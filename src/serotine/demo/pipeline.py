@@ -47,7 +47,7 @@ class LateInteractionSearch:
     that was an earlier run.
     """
 
-    name = "Serotine, bundled model"
+    name = "Serotine"
 
     def __init__(self, documents: Sequence[Docstring], folder: Path, *, progress: Progress) -> None:
         self.model: ColBERT = bundled()

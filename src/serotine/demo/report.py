@@ -20,7 +20,7 @@ from serotine.demo.pipeline import METRICS, Bm25Search, LateInteractionSearch, M
 from serotine.demo.questions import QuestionSet
 from serotine.scores import Alignment, align
 from serotine.types import RerankResult
-from serotine.visualize import STYLE, heatmap_html, matched_words, shaded_text_html
+from serotine.visualize import FUNCTION_WORDS, STYLE, heatmap_html, matched_words, shaded_text_html
 
 __all__ = ["print_answers", "print_measurement", "write_report"]
 
@@ -73,12 +73,13 @@ def print_measurement(
         table.add_row(row.name, *row.cells)
     console.print(table)
     for line in _differences(measurement):
-        console.print(f"  {line}", highlight=False)
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
     if questions.missing or questions.dropped:
         console.print(
             f"  {len(questions.missing)} judged names do not exist in this Python; {len(questions.dropped)} questions "
             f"were left out because of that.",
             highlight=False,
+            soft_wrap=True,
         )
 
 
@@ -104,16 +105,20 @@ def print_answers(
 
     judged: grades by document id; judged answers are marked.
     """
-    console.print(f"\n[bold]{_plain(question)}[/bold]")
+    console.print(f"\n[bold]{_plain(question)}[/bold]", highlight=False, soft_wrap=True)
     for rank, answer in enumerate(answers[:3], start=1):
         document = search.document(str(answer["id"]))
         mark = "[green]✓[/green]" if judged and judged.get(document.id) else " "
-        summary = _plain(document.summary[:90])
-        console.print(f" {mark} {rank}. [cyan]{_plain(document.id)}[/cyan]  {summary}", highlight=False)
+        summary = _plain(_shortened(document.summary, 100 - len(document.id)))
+        console.print(f" {mark} {rank}. [cyan]{_plain(document.id)}[/cyan]  {summary}", highlight=False, soft_wrap=True)
     if answers:
-        matches = matched_words(explain(search, question, str(answers[0]["id"])), limit=6)
+        matches = matched_words(explain(search, question, str(answers[0]["id"])), limit=6, skip=FUNCTION_WORDS)
         shown = ", ".join(f"{word} → {found} {value:.2f}" for word, found, value in matches)
-        console.print(f"      [dim]matched: {_plain(shown)}[/dim]", highlight=False)
+        console.print(f"      [dim]matched: {_plain(shown)}[/dim]", highlight=False, soft_wrap=True)
+
+
+def _shortened(text: str, width: int) -> str:
+    return text if len(text) <= max(width, 20) else f"{text[: max(width, 20) - 1].rstrip()}…"
 
 
 def _plain(text: str) -> str:
@@ -153,7 +158,7 @@ def _header(measurement: Measurement, search: LateInteractionSearch, questions: 
     return (
         f"<h1>Searching Python's own documentation</h1><p>{len(questions.queries)} questions by people who "
         f"do not know the name that they look for, {len(search.index):,} docstrings of Python "
-        f"{platform.python_version()}, Serotine {__version__}. Judged answers were agreed on before by reading the docstrings.</p>"
+        f"{platform.python_version()}, Serotine {__version__}. The answers were judged by reading the docstrings.</p>"
         f"<table class=numbers><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><ul>{differences}</ul>"
         f"<p class=note>Milliseconds are the median of one question at a time, its encoding included. Judged names "
         f"that this Python does not have: {escape(missing)}. Questions left out: {len(questions.dropped)}.</p>"

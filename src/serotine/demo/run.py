@@ -9,9 +9,10 @@ from pathlib import Path
 from rich.console import Console
 
 from serotine.demo.corpus import package_documents, standard_library_documents
-from serotine.demo.pipeline import Bm25Search, LateInteractionSearch, measure
-from serotine.demo.questions import load_questions
+from serotine.demo.pipeline import Bm25Search, LateInteractionSearch, Measurement, measure
+from serotine.demo.questions import QuestionSet, load_questions
 from serotine.demo.report import print_answers, print_measurement, write_report
+from serotine.types import RerankResult
 
 __all__ = ["run_demo", "run_package_demo"]
 
@@ -34,9 +35,7 @@ def run_demo(output: Path, *, ask: Sequence[str] = (), console: Console | None =
     # BM25 is the baseline of the differences, the model comes first on the page.
     measurement = measure([bm25, search], questions)
     print_measurement(console, measurement, search, questions)
-    # Three questions, evenly spaced so that nobody picked them.
-    ids = list(questions.queries)
-    shown = [ids[(2 * number + 1) * len(ids) // 6] for number in range(3)]
+    shown = _print_choice(console, measurement, search.name, bm25.name, questions)
     for question_id in shown:
         print_answers(
             console,
@@ -58,6 +57,36 @@ def run_package_demo(package: str, output: Path, *, ask: Sequence[str] = (), con
     search = LateInteractionSearch(documents, output / f"index-{package}", progress=console.print)
     console.print(f"{len(documents):,} docstrings of {package} are ready.")
     _answer(console, search, ask or _typed(console))
+
+
+def _print_choice(
+    console: Console, measurement: Measurement, model_name: str, bm25_name: str, questions: QuestionSet
+) -> list[str]:
+    """Choose three questions to show, say by which rule, and how often its opposite holds."""
+    wins = _one_sided(measurement.results[model_name], measurement.results[bm25_name], questions)
+    losses = _one_sided(measurement.results[bm25_name], measurement.results[model_name], questions)
+    console.print(
+        f"\nWith {len(wins)} questions the model's first answer is right and BM25 has none among its first ten "
+        f"(the other way round: {len(losses)}). Three of them:",
+        soft_wrap=True,
+        highlight=False,
+    )
+    chosen = wins or list(questions.queries)
+    # Evenly spaced: the questions are in the order of their topics.
+    return [chosen[(2 * number + 1) * len(chosen) // 6] for number in range(3)]
+
+
+def _one_sided(
+    better: dict[str, list[RerankResult]], worse: dict[str, list[RerankResult]], questions: QuestionSet
+) -> list[str]:
+    """Questions whose first answer by one system is judged right, with none in the first ten of the other."""
+    return [
+        question_id
+        for question_id, judged in questions.qrels.items()
+        if better[question_id]
+        and better[question_id][0]["id"] in judged
+        and not any(answer["id"] in judged for answer in worse[question_id][:10])
+    ]
 
 
 def _answer(console: Console, search: LateInteractionSearch, questions: Iterable[str]) -> None:

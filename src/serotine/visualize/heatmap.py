@@ -10,7 +10,7 @@ Plain HTML and CSS without scripts; every token is escaped.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from serotine.errors import InvalidInput
 from serotine.scores import Alignment
 
-__all__ = ["STYLE", "heatmap_html", "matched_words", "shaded_text_html"]
+__all__ = ["FUNCTION_WORDS", "STYLE", "heatmap_html", "matched_words", "shaded_text_html"]
 
 STYLE = """
 .maxsim { border-collapse: separate; border-spacing: 1px; font: 12px/1.3 ui-monospace, monospace; }
@@ -34,6 +34,13 @@ STYLE = """
 .maxsim-text span { border-radius: 3px; padding: .12em .05em; }
 """
 """CSS of the classes used here, to be put into the page once."""
+
+FUNCTION_WORDS = frozenset(
+    "a an and are as at be been but by can could do does for from had has have how i if in into is it its me my no not "
+    "of on one or our out should so some such than that the their them then there these they this those to up was we "
+    "were what when where which who why will with without would you your".split()
+)
+"""English words that carry grammar rather than meaning: they match, but their matches tell a reader nothing."""
 
 _SPECIAL = frozenset({"[CLS]", "[SEP]", "[PAD]", "[MASK]", "<s>", "</s>", "<pad>", "<mask>", "[Q] ", "[D] "})
 
@@ -93,10 +100,11 @@ def shaded_text_html(alignment: Alignment) -> str:
     return f'<div class="maxsim-text">{"".join(parts).strip()}</div>'
 
 
-def matched_words(alignment: Alignment, *, limit: int = 8) -> list[tuple[str, str, float]]:
+def matched_words(alignment: Alignment, *, limit: int = 8, skip: Collection[str] = ()) -> list[tuple[str, str, float]]:
     """Return ``(query word, document word, similarity)``, the strongest matches first, special tokens left out.
 
-    Pieces of words are joined: a word's similarity is that of its best piece.
+    Pieces of words are joined: a word's similarity is that of its best piece. skip: query words, in lower case, that
+    are not worth telling, such as `FUNCTION_WORDS`.
 
     Raises:
         InvalidInput: the alignment was made without the tokens' texts.
@@ -108,7 +116,7 @@ def matched_words(alignment: Alignment, *, limit: int = 8) -> list[tuple[str, st
         if column < 0 or query_tokens[row] in _SPECIAL or document_tokens[column] in _SPECIAL:
             continue
         start, word = query_words[row]
-        if not any(character.isalnum() for character in word):
+        if word.lower() in skip or not any(character.isalnum() for character in word):
             continue
         if start not in best or value > best[start][2]:
             best[start] = (word, document_words[int(column)][1], float(value))

@@ -40,7 +40,8 @@ def machine_facts(packages: Sequence[str] = ("numpy", "torch", "sentence-transfo
         "python": platform.python_version(),
         "packages": versions,
         "commit": commit or None,
-        "command": " ".join(["python", *sys.argv]),
+        # Where data lies on this machine is nobody's business.
+        "command": " ".join(["python", *(Path(word).name if Path(word).is_dir() else word for word in sys.argv)]),
     }
 
 

@@ -39,3 +39,9 @@ def test_names_are_imported_on_first_use_and_then_kept(tmp_path: Path, monkeypat
     assert {"value", "part"} <= set(names())
     with pytest.raises(AttributeError, match="no attribute 'other'"):
         get("other")
+
+
+def test_a_part_whose_packages_are_missing_names_their_extra() -> None:
+    get, _ = lazy_exports("serotine.models", {"Model": "nowhere"}, needs=("json", "no_such_package"), extra="models")
+    with pytest.raises(MissingExtra, match=r"serotine\.models\.Model needs the package 'no_such_package'"):
+        get("Model")

@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -16,17 +17,23 @@ from serotine.errors import MissingExtra
 __all__ = ["lazy_exports", "require"]
 
 
-def lazy_exports(package: str, exports: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+def lazy_exports(
+    package: str, exports: Mapping[str, str], *, needs: Sequence[str] = (), extra: str = ""
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return ``(__getattr__, __dir__)`` for a package whose names live in other modules.
 
-    exports: name -> absolute module that defines it; a name that equals the module's own last part
-    exports the module itself.
+    exports: name -> absolute module that defines it; a name that equals the module's own last part exports the module
+    itself. needs: packages without which none of them can be imported, installed by ``serotine[extra]``: asking for a
+    name without them raises MissingExtra.
     """
 
     def __getattr__(name: str) -> Any:
         target = exports.get(name)
         if target is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        for needed in needs:
+            if importlib.util.find_spec(needed) is None:
+                raise MissingExtra(needed, extra=extra, purpose=f"{package}.{name}")
         module = importlib.import_module(target)
         value = module if target == f"{package}.{name}" else getattr(module, name)
         setattr(importlib.import_module(package), name, value)

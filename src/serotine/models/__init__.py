@@ -19,4 +19,6 @@ __getattr__, __dir__ = lazy_exports(
         "TokenPooling": "serotine.models.pooling",
         "bundled": "serotine.models.bundle",
     },
+    needs=("torch", "sentence_transformers"),
+    extra="models",
 )

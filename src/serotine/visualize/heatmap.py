@@ -45,7 +45,7 @@ FUNCTION_WORDS = frozenset(
 _SPECIAL = frozenset({"[CLS]", "[SEP]", "[PAD]", "[MASK]", "<s>", "</s>", "<pad>", "<mask>", "[Q] ", "[D] "})
 
 
-def heatmap_html(alignment: Alignment, *, max_document_tokens: int = 96) -> str:
+def heatmap_html(alignment: Alignment, *, max_document_tokens: int = 48) -> str:
     """Return the similarity matrix as an HTML table: query tokens down, document tokens across.
 
     Darker is more similar; each query token's best match, the one that counts, is outlined. Of a document longer than

@@ -1,4 +1,4 @@
-"""Serotine: late-interaction retrieval. Train, encode, index, search, rerank and evaluate.
+"""Serotine: late-interaction retrieval. Encode, index, search, rerank and evaluate.
 
 Importing this package imports none of its parts; each is imported when it is first used.
 """

@@ -236,6 +236,39 @@ def test_a_copy_and_a_pickle_of_a_model_encode_the_same(model: ColBERT) -> None:
         assert np.array_equal(clone.encode("bats"), model.encode("bats"))
 
 
+def test_the_default_prompt_is_not_put_before_documents(backbone: Path, tmp_path: Path) -> None:
+    model = ColBERT(
+        str(backbone),
+        document_length=40,
+        prompts={"query": "what is ", "passage": "the "},
+        default_prompt_name="query",
+    )
+    tokens = model.scored_tokens(["bats"], is_query=False)[0]
+    assert tokens == ["[CLS]", "[D] ", "the", "bats", "[SEP]"]
+    model.save_pretrained(str(tmp_path), create_model_card=False)
+    plain = MultiVectorEncoder(str(tmp_path))
+    assert torch.equal(plain.encode_document("bats"), model.encode_document("bats"))
+    assert torch.equal(plain.encode_query("bats"), model.encode_query("bats"))
+
+
+def test_query_expansion_alone_adds_no_markers_to_a_trained_checkpoint(backbone: Path, tmp_path: Path) -> None:
+    plain = MultiVectorEncoder(str(backbone))
+    plain.save_pretrained(str(tmp_path), create_model_card=False)
+    model = ColBERT(str(tmp_path), do_query_expansion=True)
+    assert (model.query_prefix, model.document_prefix, model.document_length) == ("", "", None)
+    assert len(model.tokenizer) == len(plain.tokenizer)
+    assert model.query_length == 32
+
+
+def test_the_name_of_a_similarity_in_every_spelling(backbone: Path) -> None:
+    from sentence_transformers.util import SimilarityFunction
+
+    for name in ("MaxSim", "maxsim", SimilarityFunction.MAXSIM):
+        assert ColBERT(str(backbone), document_length=40, similarity_fn_name=name).similarity_fn_name == "maxsim"
+    with pytest.raises(ValueError, match="cosine"):
+        ColBERT(str(backbone), document_length=40, similarity_fn_name="cosine")
+
+
 def test_similarity_is_maxsim(model: ColBERT) -> None:
     queries, documents = model.encode_query(TEXTS[:2]), model.encode_document(TEXTS[2:5])
     scores = model.similarity(queries, documents)
@@ -248,6 +281,9 @@ def test_similarity_is_maxsim(model: ColBERT) -> None:
     for left in (queries, as_arrays, queries[0]):
         elsewhere = model.similarity(left, documents, device="cpu", chunk_elements=100)
         torch.testing.assert_close(elsewhere, scores[: len(elsewhere)])
+    packed = model.encode(TEXTS[2:5], is_query=False, packed=True)
+    for given in ((rows for rows in documents), packed):
+        torch.testing.assert_close(model.similarity(queries, given, device="cpu"), scores)
 
 
 def test_mean_maxsim_divides_by_the_query_tokens(backbone: Path) -> None:
@@ -267,6 +303,9 @@ def test_mean_maxsim_divides_by_the_query_tokens(backbone: Path) -> None:
         ({"skiplist_words": "abc"}, "skiplist_words must be a list"),
         ({"truncate_dim": 0}, "truncate_dim must be"),
         ({"query_length": 65}, "query_length=65 is above the backbone's maximum of 64"),
+        ({"query_length": 2}, "query_length=2 leaves no room for text beside the 2 special tokens"),
+        ({"truncate_dim": True}, "truncate_dim must be"),
+        ({"truncate_dim": 129}, "truncate_dim=129 is more than the 128 dimensions"),
     ],
 )
 def test_impossible_settings_are_named(backbone: Path, argument: dict[str, object], message: str) -> None:

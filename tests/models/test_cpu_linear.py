@@ -66,6 +66,10 @@ def test_it_stays_out_of_the_way_elsewhere(model: ColBERT) -> None:
     nothing = type(fast_linear(model, torch.device("meta"), num_positions=999))
     assert not issubclass(nothing, _OneDnnLinear)
     assert not isinstance(fast_linear(model, CPU, num_positions=255), _OneDnnLinear)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not isinstance(fast_linear(model, CPU, num_positions=999), _OneDnnLinear)
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert not isinstance(fast_linear(model, CPU, num_positions=999), _OneDnnLinear)
     model.compile(backend="eager")
     assert not isinstance(fast_linear(model, CPU, num_positions=999), _OneDnnLinear)
 

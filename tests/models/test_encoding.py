@@ -165,6 +165,9 @@ def test_a_stream_reads_no_further_than_its_chunk(model: ColBERT) -> None:
     together = [rows for chunk in [first, *rest] for rows in chunk]
     assert close(together, model.encode(TEXTS * 3, is_query=False, precision="float16"))
     assert list(model.encode_stream(iter([]))) == []
+    for wrong in ("bats", {"a": "bats"}, None, b"bats"):
+        with pytest.raises(InvalidInput):
+            model.encode_stream(wrong)
 
 
 def test_chunks_do_not_change_the_result(model: ColBERT) -> None:
@@ -191,6 +194,7 @@ def test_documents_without_a_scored_token_keep_their_place(model: ColBERT) -> No
         (["bats", 3], "text 1 is int"),
         ([{"text": "bats"}], "text 0 is dict"),
         (7, "text 0 is int"),
+        (["bats", "a \ud800 b"], "text 1 holds a lone surrogate"),
     ],
 )
 def test_what_is_no_text_is_named(model: ColBERT, texts: Any, message: str) -> None:
@@ -215,6 +219,12 @@ def test_what_is_no_text_is_named(model: ColBERT, texts: Any, message: str) -> N
         ({"token_pooling": "ward"}, "token_pooling must be"),
         ({"window_overlap": 40, "is_query": False}, "window_overlap=40 must be in 0"),
         ({"device": []}, "empty list of devices"),
+        ({"prompt": 5}, "prompt must be a string"),
+        ({"window_overlap": -5, "is_query": False}, "window_overlap .* must be a positive integer, got -5"),
+        ({"window_overlap": True}, "window_overlap"),
+        ({"window_overlap": 1.5}, "window_overlap"),
+        ({"output_value": None, "packed": True}, "output_value=None"),
+        ({"output_value": None, "pool_factor": 2}, "output_value=None"),
     ],
 )
 def test_wrong_arguments_are_named(model: ColBERT, argument: dict[str, Any], message: str) -> None:
@@ -222,19 +232,21 @@ def test_wrong_arguments_are_named(model: ColBERT, argument: dict[str, Any], mes
         model.encode([TEXTS[4] * 4], **argument)
 
 
-def test_several_threads_encode_queries_and_documents_at_once(model: ColBERT) -> None:
-    expected = {True: model.encode(TEXTS), False: model.encode(TEXTS, is_query=False)}
+def test_several_threads_encode_queries_documents_and_windows_at_once(model: ColBERT) -> None:
+    texts = [*TEXTS, TEXTS[4] * 6]
+    ways: list[dict[str, Any]] = [{}, {"is_query": False}, {"is_query": False, "window_overlap": 4}]
+    expected = [model.encode(texts, **way) for way in ways]
     failures: list[object] = []
 
-    def work(is_query: bool) -> None:
+    def work(number: int) -> None:
         try:
             for _ in range(10):
-                if not close(model.encode(TEXTS, is_query=is_query), expected[is_query]):
-                    failures.append(is_query)
+                if not close(model.encode(texts, **ways[number]), expected[number]):
+                    failures.append(ways[number])
         except Exception as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=work, args=(number % 2 == 0,)) for number in range(8)]
+    threads = [threading.Thread(target=work, args=(number % 3,)) for number in range(9)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -251,3 +263,26 @@ def test_the_evaluators_of_sentence_transformers_run(model: ColBERT) -> None:
     assert 0 <= retrieval(model)["tiny_maxsim_ndcg@5"] <= 1
     triplets = MultiVectorTripletEvaluator(["bats"], ["bats fly"], ["moth"], write_csv=False)
     assert any("accuracy" in key for key in triplets(model))
+
+
+def test_whole_numbers_of_any_type_are_taken(model: ColBERT) -> None:
+    assert close(model.encode(TEXTS, batch_size=np.int64(3), chunk_size=np.int32(2)), model.encode(TEXTS))
+
+
+def test_the_positional_arguments_are_those_of_sentence_transformers(model: ColBERT) -> None:
+    pooling = HierarchicalPooling(2)
+    positional = model.encode_document(
+        TEXTS, None, None, 32, False, "token_embeddings", True, None, False, None, None, pooling
+    )
+    assert close(positional, model.encode(TEXTS, is_query=False, token_pooling=pooling))
+    with pytest.raises(InvalidInput, match="is_query and task belong to encode"):
+        model.encode_document(TEXTS, is_query=True)
+
+
+def test_the_scored_tokens_name_the_vectors(model: ColBERT) -> None:
+    for is_query in (True, False):
+        tokens = model.scored_tokens(TEXTS, is_query=is_query)
+        assert [len(row) for row in tokens] == [len(rows) for rows in model.encode(TEXTS, is_query=is_query)]
+    assert model.scored_tokens([], is_query=True) == []
+    with pytest.raises(InvalidInput, match="put it into a list"):
+        model.scored_tokens("bats", is_query=True)

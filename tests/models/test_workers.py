@@ -35,6 +35,12 @@ def test_a_pool_gives_what_one_process_gives(model: ColBERT) -> None:
         with pytest.raises(InvalidInput, match="text 9 is NoneType"):
             model.encode([*texts[:9], None], pool=pool, chunk_size=2)
         assert len(model.encode(texts[0], is_query=False, pool=pool)) == len(alone[0])
+        stream = model.encode_stream(iter(texts), pool=pool, chunk_size=3)
+        next(stream)
+        with pytest.raises(InvalidInput, match="encoding for another call"):
+            model.encode(texts, pool=pool)
+        stream.close()
+        assert len(model.encode(texts, pool=pool)) == len(texts)
         pool["processes"][0].kill()
         pool["processes"][1].kill()
         with pytest.raises(RuntimeError, match="died"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
@@ -68,7 +69,7 @@ def finish(model: ColBERT) -> None:
     if fresh:
         settings = settings.over(COLBERT_DEFAULTS)
     if settings.do_query_expansion and settings.query_length is None:
-        settings = settings.over(COLBERT_DEFAULTS)
+        settings = replace(settings, query_length=COLBERT_DEFAULTS.query_length)
     completed = _with_projection(model, modules, settings.embedding_size, fresh=fresh)
     if not is_retrieval_backbone(completed):
         completed = _with_mask_and_norm(completed, settings.skiplist_words)
@@ -177,8 +178,11 @@ def _set_prefixes(model: ColBERT, settings: Settings) -> None:
     """Put the markers before the prompts, and into the vocabulary as one token each."""
     before = model._legacy.prefixes
     prefixes = {"query": settings.query_prefix or "", "document": settings.document_prefix or ""}
+    # Documents have three names for their prompt; one is kept, so that a save means the same to the plain class.
+    names = {"query": ("query",), "document": ("document", "passage", "corpus")}
     for task, prefix in prefixes.items():
-        text = (model.prompts.get(task) or "").removeprefix(before.get(task) or "").removeprefix(prefix)
+        text = next((model.prompts[name] for name in names[task] if model.prompts.get(name)), "")
+        text = text.removeprefix(before.get(task) or "").removeprefix(prefix)
         model.prompts[task] = prefix + text
         model._prefixes[task] = prefix
     _add_tokens(model[0], [prefix for prefix in prefixes.values() if prefix])

@@ -2,29 +2,29 @@
 defaults, PyLate's arguments and an encoding path of its own.
 
 It saves only modules of Sentence Transformers, so that what it saves loads there with identical output.
-`building.py` completes the modules, `encoding.py` has the encode methods, `inference.py` runs the model;
-this file is the constructor, the settings and the tokenising.
+`building.py` completes the modules, `tokenizing.py` makes tokens, `encoding.py` has the encode methods, `inference.py`
+runs the model; this file is the constructor, the settings and the scores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from torch import Tensor, nn
 
 from serotine.errors import InvalidInput
 from serotine.models import building
-from serotine.models.encoding import EncodingMixin
-from serotine.models.settings import Settings, apply_lengths, read_lengths, read_skiplist
+from serotine.models.encoding import Encoder
+from serotine.models.settings import Settings, apply_lengths, positive_int, read_lengths, read_skiplist
 from serotine.scores import maxsim, maxsim_pairwise
+from serotine.types import TokenMatrix
 
 __all__ = ["ColBERT"]
 
 
-class ColBERT(EncodingMixin):
+class ColBERT(Encoder):
     """A late-interaction encoder: one vector per token of a query or document.
 
     Loads late-interaction checkpoints (of Sentence Transformers, PyLate, Stanford ColBERT) with their own
@@ -72,7 +72,7 @@ class ColBERT(EncodingMixin):
         attend_to_expansion_tokens: bool | None = None,
         skiplist_words: list[str] | None = None,
         truncate_dim: int | None = None,
-        similarity_fn_name: str | None = None,
+        similarity_fn_name: Any = None,
         tokenizer_kwargs: dict[str, Any] | None = None,
         use_auth_token: bool | str | None = None,
         **options: Any,
@@ -88,9 +88,7 @@ class ColBERT(EncodingMixin):
             embedding_size=embedding_size,
         )
         self._given.check()
-        if truncate_dim is not None and (not isinstance(truncate_dim, int) or truncate_dim < 1):
-            raise InvalidInput(f"truncate_dim must be a positive integer, got {truncate_dim!r}")
-        self.truncate_dim = truncate_dim
+        self.truncate_dim = positive_int(truncate_dim, name="truncate_dim")
         self._bias = bias
         self._origin: building.Origin = "modules" if model_name_or_path is None else "checkpoint"
         self._trained_modules: set[int] = set()
@@ -105,9 +103,12 @@ class ColBERT(EncodingMixin):
             modules=None if modules is None else list(modules),
             device=device,
             prompts=prompts,
-            similarity_fn_name=None if similarity_fn_name is None else similarity_fn_name.lower(),
+            similarity_fn_name=None if similarity_fn_name is None else _name_of(similarity_fn_name),
             **options,
         )
+        width = self.get_embedding_dimension()
+        if self.truncate_dim is not None and width is not None and self.truncate_dim > width:
+            raise InvalidInput(f"truncate_dim={truncate_dim} is more than the {width} dimensions of the model")
 
     @classmethod
     def load(cls, input_path: str) -> ColBERT:
@@ -158,16 +159,6 @@ class ColBERT(EncodingMixin):
         return tip.replace("from sentence_transformers import ColBERT", "from serotine.models import ColBERT")
 
     # Settings are read from and written to the modules, so that the two cannot disagree.
-
-    @property
-    def query_prefix(self) -> str:
-        """Marker before queries, "" for none."""
-        return self._prefixes["query"]
-
-    @property
-    def document_prefix(self) -> str:
-        """Marker before documents, "" for none."""
-        return self._prefixes["document"]
 
     @property
     def skiplist_words(self) -> list[str]:
@@ -224,69 +215,6 @@ class ColBERT(EncodingMixin):
         settings.check()
         apply_lengths(self[0], settings)
 
-    # Tokenising.
-
-    def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any) -> dict[str, Any]:
-        """Tokenise inputs for the model; the features carry their ``task``.
-
-        The task's own prompt is applied when none is given, so that a model is trained on what it will see
-        in inference; a prompt that is given goes after the marker. Safe to call from several threads.
-        """
-        task = kwargs.get("task")
-        if task in self._prefixes:
-            prompt = self._task_prompt(task) if prompt is None else self._with_prefix(task, prompt)
-        # Fast tokenizers fail with "Already borrowed" when two threads set their padding at once.
-        with self._tokenizer_lock:
-            features: dict[str, Any] = super().preprocess(inputs, prompt=prompt, **kwargs)
-        features.pop("prompt_length", None)  # serves mean pooling, and is an int that DataParallel cannot gather
-        if task is not None:
-            features["task"] = task
-        return features
-
-    def tokenize(
-        self,
-        texts: Sequence[Any],
-        is_query: bool = True,
-        pad: bool = False,
-        task: str | None = None,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
-        """Tokenise texts as queries or as documents (``task`` overrides ``is_query``); see `preprocess`.
-
-        pad: to the full length of the task instead of to the longest text.
-        """
-        if pad:
-            kwargs.setdefault("processing_kwargs", {"text": {"padding": "max_length"}})
-        return self.preprocess(texts, task=task or ("query" if is_query else "document"), **kwargs)
-
-    def scored_tokens(self, texts: Sequence[str], *, is_query: bool) -> list[list[str]]:
-        """Return the tokens that are scored, one string per vector of `encode`, as the vocabulary writes them.
-
-        For explanations (`serotine.scores.align`). Runs the tokenizer and the scoring mask, not the model.
-        """
-        task = "query" if is_query else "document"
-        features = self.preprocess(texts, task=task)
-        input_ids = features["input_ids"]
-        for module in self:
-            if isinstance(module, MultiVectorMask):
-                features = module(features, task=task)
-        masks = features["attention_mask"].bool()
-        return [self.tokenizer.convert_ids_to_tokens(ids[mask]) for ids, mask in zip(input_ids, masks, strict=True)]
-
-    def _task_prompt(self, task: str) -> str:
-        names = ("query",) if task == "query" else ("document", "passage", "corpus")
-        return self._with_prefix(task, next((self.prompts[name] for name in names if self.prompts.get(name)), ""))
-
-    def _with_prefix(self, task: str, prompt: str) -> str:
-        prefix = self._prefixes[task]
-        return prompt if prompt.startswith(prefix) else prefix + prompt
-
-    def forward(self, input: dict[str, Any], **kwargs: Any) -> dict[str, Any]:  # noqa: A002 - the base's name
-        """Run the modules on features; their task is that of `preprocess` unless another is given."""
-        if kwargs.get("task") is None:
-            kwargs["task"] = input.get("task")
-        return dict(super().forward(input, **kwargs))
-
     # Scoring.
 
     def similarity(self, embeddings1: Any, embeddings2: Any, **kwargs: Any) -> Tensor:
@@ -305,6 +233,7 @@ class ColBERT(EncodingMixin):
         device = options.pop("device", None)
         if device is None:
             return torch.as_tensor(function(queries, documents, **options))
+        documents = documents if hasattr(documents, "ndim") or isinstance(documents, TokenMatrix) else list(documents)
         one = documents if hasattr(documents, "ndim") else next(iter(documents), None)
         home = one.device if isinstance(one, Tensor) else torch.device("cpu")
         scores: Tensor = function(_moved(queries, device), _moved(documents, device), **options)
@@ -312,7 +241,16 @@ class ColBERT(EncodingMixin):
 
 
 def _moved(embeddings: Any, device: torch.device | str) -> Any:
-    """Return arrays or tensors as tensors on a device."""
+    """Return arrays or tensors as tensors on a device; a packed matrix moves in one piece."""
     if hasattr(embeddings, "ndim"):
         return torch.as_tensor(embeddings, device=device)
+    if isinstance(embeddings, TokenMatrix):
+        values = torch.as_tensor(embeddings.values, device=device)
+        return list(torch.split(values, embeddings.lengths.tolist()))
     return [torch.as_tensor(embedding, device=device) for embedding in embeddings]
+
+
+def _name_of(similarity: Any) -> Any:
+    """Return the lower-case name of a similarity given as PyLate, Sentence Transformers or an enum writes it."""
+    name = getattr(similarity, "value", similarity)
+    return name.lower() if isinstance(name, str) else name

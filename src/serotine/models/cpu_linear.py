@@ -54,11 +54,11 @@ def fast_linear(
     """Return a context in which the linear layers of an inference run fast.
 
     num_positions: rows times width of the batch. The context does nothing where there is nothing to gain: for small
-    batches, on other devices and processors, and in compiled models, which choose their kernels themselves.
+    batches, on other devices and processors, under autocast, and in compiled models, which choose their kernels.
     """
     small = num_positions < _MIN_POSITIONS
-    compiled = getattr(model, "_compiled_call_impl", None) is not None
-    if small or compiled or device.type != "cpu" or not _is_available():
+    own_kernels = getattr(model, "_compiled_call_impl", None) is not None or torch.is_autocast_enabled("cpu")
+    if small or own_kernels or device.type != "cpu" or not _is_available():
         return contextlib.nullcontext()
     return _OneDnnLinear()
 
@@ -67,5 +67,6 @@ def _is_available() -> bool:
     return (
         platform.machine() in ("x86_64", "AMD64")
         and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+        and bool(torch.backends.mkldnn.enabled)
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )

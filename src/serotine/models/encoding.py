@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from sentence_transformers import MultiVectorEncoder
 from torch import Tensor
 from torch.nn.functional import pad
 from tqdm.auto import tqdm
@@ -23,9 +22,11 @@ from serotine.models import workers
 from serotine.models.batching import chunks
 from serotine.models.inference import EncodedChunk, EncodeOptions, encode_chunk, raw_outputs
 from serotine.models.pooling import TokenPooling, choose_pooling
+from serotine.models.settings import positive_int
+from serotine.models.tokenizing import TaskTokenizer
 from serotine.types import TokenMatrix
 
-__all__ = ["EncodingMixin"]
+__all__ = ["Encoder"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ _DTYPES = {None: None, "float32": torch.float32, "float16": torch.float16}
 _CHUNK_TEXTS = 4096
 
 
-class EncodingMixin(MultiVectorEncoder):  # type: ignore[misc]
+class Encoder(TaskTokenizer):
     """The encode methods of `serotine.models.ColBERT`."""
 
     truncate_dim: int | None
@@ -79,8 +80,8 @@ class EncodingMixin(MultiVectorEncoder):  # type: ignore[misc]
                 on a CPU, where larger batches are slower, no bound elsewhere).
             show_progress_bar: None for "when the logger is at INFO".
             precision: "float32" or "float16" of the result; None keeps the model's own.
-            convert_to_tensor: torch tensors on the model's device instead of numpy arrays
-                (``convert_to_numpy=False`` is the same).
+            convert_to_tensor: torch tensors on the model's device instead of numpy arrays (``convert_to_numpy=False``
+                is the same); from several processes they come on the CPU.
             padding: pad all results with zero rows to the longest.
             device: where to compute; a list of devices starts one process for each.
             normalize_embeddings: None as the model does, True for unit length in any case, False for the
@@ -116,14 +117,14 @@ class EncodingMixin(MultiVectorEncoder):  # type: ignore[misc]
             batch_tokens=batch_tokens,
             precision=precision,
             normalized=normalize_embeddings,
-            token_pooling=choose_pooling(
-                token_pooling, pool_factor=pool_factor, protected_tokens=protected_tokens, normalize=normalize_pooled
-            ),
+            pooling=(token_pooling, pool_factor, protected_tokens, normalize_pooled),
             window_overlap=window_overlap,
             to_cpu=packed or (convert_to_numpy and not convert_to_tensor),
         )
         batch = [texts] if single else texts
         if output_value is None:
+            if packed or precision is not None:
+                raise InvalidInput("output_value=None gives what the model computes: no packing, no other precision")
             return self._raw(list(self._checked(batch)), options, device, single=single)
         if output_value != "token_embeddings":
             raise InvalidInput(f"output_value must be 'token_embeddings' or None, got {output_value!r}")
@@ -140,14 +141,14 @@ class EncodingMixin(MultiVectorEncoder):  # type: ignore[misc]
     def encode_query(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Encode queries by Sentence Transformers' contract: tensors on the model's device by default.
 
-        Takes the arguments of `MultiVectorEncoder.encode_query` and, by keyword, those of `encode`.
+        Takes the arguments of `MultiVectorEncoder.encode_query` in their order and, by keyword, those of `encode`.
         """
         return self._encode_as("query", inputs, *args, **kwargs)
 
     def encode_document(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Encode documents by Sentence Transformers' contract: tensors on the model's device by default.
 
-        Takes the arguments of `MultiVectorEncoder.encode_document` and, by keyword, those of `encode`.
+        Takes the arguments of `MultiVectorEncoder.encode_document` in their order and, by keyword, those of `encode`.
         """
         return self._encode_as("document", inputs, *args, **kwargs)
 
@@ -163,8 +164,13 @@ class EncodingMixin(MultiVectorEncoder):  # type: ignore[misc]
         convert_to_numpy: bool = False,
         device: str | torch.device | list[str] | None = None,
         normalize_embeddings: bool = False,
+        pool: dict[str, Any] | None = None,
+        chunk_size: int | None = None,
+        token_pooling: TokenPooling | None = None,
         **options: Any,
     ) -> Any:
+        if options.keys() & {"is_query", "task"}:
+            raise InvalidInput(f"encode_{task} encodes each text as a {task}: is_query and task belong to encode")
         result = self.encode(
             inputs,
             prompt_name=prompt_name,
@@ -177,6 +183,9 @@ class EncodingMixin(MultiVectorEncoder):  # type: ignore[misc]
             # There, False means "nothing beyond what the model does".
             normalize_embeddings=normalize_embeddings or None,
             task=task,
+            pool=pool,
+            chunk_size=chunk_size,
+            token_pooling=token_pooling,
             **options,
         )
         if output_value is not None:
@@ -217,6 +226,8 @@ class EncodingMixin(MultiVectorEncoder):  # type: ignore[misc]
         Reads ``chunk_size`` texts (4,096), yields their `TokenMatrix`, and only then reads on: a corpus larger
         than memory goes through. The other arguments are those of `encode`. No texts, no chunks.
         """
+        if self._is_single(texts):
+            raise InvalidInput("encode_stream takes an iterable of texts, got one text: put it into a list")
         options = self._options(
             task or ("query" if is_query else "document"),
             prompt_name=prompt_name,
@@ -225,9 +236,7 @@ class EncodingMixin(MultiVectorEncoder):  # type: ignore[misc]
             batch_tokens=batch_tokens,
             precision=precision,
             normalized=normalize_embeddings,
-            token_pooling=choose_pooling(
-                token_pooling, pool_factor=pool_factor, protected_tokens=protected_tokens, normalize=normalize_pooled
-            ),
+            pooling=(token_pooling, pool_factor, protected_tokens, normalize_pooled),
             window_overlap=window_overlap,
             to_cpu=True,
         )
@@ -250,39 +259,36 @@ class EncodingMixin(MultiVectorEncoder):  # type: ignore[misc]
         batch_tokens: int | None,
         precision: str | None,
         normalized: bool | None,
-        token_pooling: TokenPooling | None,
+        pooling: tuple[TokenPooling | None, float, int, bool],
         window_overlap: int | None,
         to_cpu: bool,
     ) -> EncodeOptions:
+        """Check the arguments that all encode methods have, and resolve them against this model.
+
+        pooling: the arguments token_pooling, pool_factor, protected_tokens and normalize_pooled.
+        """
         if task not in ("query", "document"):
             raise InvalidInput(f"task must be 'query' or 'document', got {task!r}")
-        _check_positive(batch_size=batch_size, batch_tokens=batch_tokens)
         if precision not in _DTYPES:
             raise InvalidInput(
                 f"precision must be 'float32', 'float16' or None, got {precision!r}. For int8 pass the packed "
                 "result to serotine.scores.quantize"
             )
-        if prompt_name is not None and prompt_name not in self.prompts:
-            raise InvalidInput(f"unknown prompt_name {prompt_name!r}: this model has {sorted(self.prompts)}")
-        resolved = self._resolve_prompt(prompt, prompt_name)
+        if window_overlap is not None and not (window_overlap == 0 and type(window_overlap) is int):
+            window_overlap = positive_int(window_overlap, name="window_overlap (0 is allowed too)")
+        method, factor, protected, normalize = pooling
         return EncodeOptions(
             task=task,
-            prompt=self._task_prompt(task) if resolved is None else self._with_prefix(task, resolved),
-            batch_size=batch_size,
-            batch_tokens=batch_tokens,
+            prompt=self._chosen_prompt(task, prompt, prompt_name),
+            batch_size=positive_int(batch_size, name="batch_size") or 1,
+            batch_tokens=positive_int(batch_tokens, name="batch_tokens"),
             dtype=_DTYPES[precision],
             normalized=normalized,
-            token_pooling=token_pooling,
-            window_overlap=window_overlap,
+            token_pooling=choose_pooling(method, pool_factor=factor, protected_tokens=protected, normalize=normalize),
+            window_overlap=window_overlap if task == "document" else None,
             truncate_dim=self.truncate_dim,
             to_cpu=to_cpu,
         )
-
-    def _task_prompt(self, task: str) -> str:
-        raise NotImplementedError
-
-    def _with_prefix(self, task: str, prompt: str) -> str:
-        raise NotImplementedError
 
     def _is_single(self, texts: Any) -> bool:
         if texts is None:
@@ -302,6 +308,8 @@ class EncodingMixin(MultiVectorEncoder):  # type: ignore[misc]
         only_text = self.modalities == ["text"]
         for position, text in enumerate(texts):
             if isinstance(text, str):
+                if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+                    raise InvalidInput(f"text {position} holds a lone surrogate, which is no character: {text[:60]!r}")
                 yield str(text)
             elif text is None or isinstance(text, bytes):
                 raise InvalidInput(f"text {position} is {type(text).__name__}, expected str")
@@ -325,7 +333,7 @@ class EncodingMixin(MultiVectorEncoder):  # type: ignore[misc]
         show_progress_bar: bool | None,
     ) -> Iterator[EncodedChunk]:
         total = len(texts) if isinstance(texts, Sized) else None
-        _check_positive(chunk_size=chunk_size)
+        chunk_size = positive_int(chunk_size, name="chunk_size")
         if show_progress_bar is None:
             show_progress_bar = logger.isEnabledFor(logging.INFO)
         bar = tqdm(total=total, desc=f"Encoding {options.task}s", disable=not show_progress_bar, unit="text")
@@ -373,12 +381,6 @@ class EncodingMixin(MultiVectorEncoder):  # type: ignore[misc]
         with workers.sharing_few_descriptors(self):
             pool: dict[str, Any] = super().start_multi_process_pool(target_devices or workers.default_devices())
         return pool
-
-
-def _check_positive(**values: int | None) -> None:
-    for name, value in values.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise InvalidInput(f"{name} must be a positive integer, got {value!r}")
 
 
 def _padded(results: list[Any]) -> list[Any]:

@@ -25,7 +25,7 @@ from serotine.models.batching import plan_batches
 from serotine.models.cpu_linear import fast_linear
 from serotine.models.pooling import TokenPooling
 from serotine.models.settings import maximum_length
-from serotine.models.windows import Frame, Row, split_row
+from serotine.models.windows import Row, split_row
 from serotine.types import TokenMatrix
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def _tokenized_rows(model: ColBERT, texts: Sequence[str], options: EncodeOptions
                 "windows of a document cannot be joined after pooling inside the model: remove the pooling module and "
                 "pass pool_factor, which pools whole documents"
             )
-        frame, max_length = Frame.of(model.tokenizer, options.prompt), _window_length(model)
+        frame, max_length = model._frame(options.prompt), _window_length(model)
         arguments["processing_kwargs"] = {"text": {"truncation": False, "max_length": None}}
         # A text longer than the model's limit is what we are here for: no warning about it.
         model.tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
@@ -221,6 +221,8 @@ def _unpadded(features: dict[str, Any]) -> Iterator[dict[str, Tensor]]:
 
 def _any_batches(model: ColBERT, inputs: Sequence[Any], options: EncodeOptions) -> Iterator[_Batch]:
     """Yield batches of inputs of any modality, sorted by Sentence Transformers' measure of their size."""
+    if options.window_overlap is not None:
+        raise InvalidInput("windows need texts and padded batches: not for other inputs, nor with unpadded attention")
     order = np.argsort([-model._input_length(item) for item in inputs], kind="stable")
     if model._can_flatten_inputs():
         # Without padding the cost of a batch is its total length: mix long and short for even batches.

@@ -8,6 +8,7 @@ of our code; this file only translates between the two vocabularies.
 
 from __future__ import annotations
 
+import operator
 import string
 from dataclasses import dataclass, fields
 from typing import Any
@@ -24,6 +25,7 @@ __all__ = [
     "apply_lengths",
     "check_length",
     "maximum_length",
+    "positive_int",
     "read_lengths",
     "read_skiplist",
 ]
@@ -67,9 +69,7 @@ class Settings:
     def check(self) -> None:
         """Raise InvalidInput for a value that no encoder can have."""
         for name in ("query_length", "document_length", "embedding_size"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise InvalidInput(f"{name} must be a positive integer, got {value!r}")
+            positive_int(getattr(self, name), name=name)
         for name in ("query_prefix", "document_prefix"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
@@ -77,6 +77,15 @@ class Settings:
         words = self.skiplist_words
         if words is not None and (not isinstance(words, list) or not all(isinstance(word, str) for word in words)):
             raise InvalidInput(f"skiplist_words must be a list of strings, got {words!r}")
+
+
+def positive_int(value: Any, *, name: str) -> int | None:
+    """Return a positive whole number (of any integer type) as an int, None as None; else raise InvalidInput."""
+    if value is None:
+        return None
+    if isinstance(value, (bool, str)) or not hasattr(value, "__index__") or operator.index(value) < 1:
+        raise InvalidInput(f"{name} must be a positive integer, got {value!r}")
+    return operator.index(value)
 
 
 # Khattab & Zaharia 2020, section 3.2, as PyLate sets them for a new model.
@@ -117,6 +126,10 @@ def _first_position(transformer: Transformer) -> int:
 
 def check_length(transformer: Transformer, name: str, value: int | None) -> None:
     """Raise InvalidInput if the backbone cannot take texts of the given number of tokens."""
+    specials = transformer.tokenizer.num_special_tokens_to_add() if transformer.tokenizer is not None else 0
+    if value is not None and value <= specials:
+        # A tokenizer that is asked for less gives up truncating, and keeps the whole text.
+        raise InvalidInput(f"{name}={value} leaves no room for text beside the {specials} special tokens")
     limit = maximum_length(transformer)
     if value is not None and limit is not None and value > limit:
         raise InvalidInput(

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +21,7 @@ from serotine.models.batching import chunks
 from serotine.models.inference import EncodedChunk, EncodeOptions, encode_chunk
 
 if TYPE_CHECKING:
-    from serotine.models.encoding import EncodingMixin
+    from serotine.models.encoding import Encoder
 
 __all__ = ["default_devices", "encode_in_processes", "serve", "sharing_few_descriptors"]
 
@@ -30,11 +32,11 @@ def default_devices() -> list[str]:
     """Every GPU; without one, as many CPU processes as this process may use cores, 4 at most."""
     if torch.cuda.is_available():
         return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-    return ["cpu"] * min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return ["cpu"] * min(4, _num_cores())
 
 
 def encode_in_processes(
-    model: EncodingMixin,
+    model: Encoder,
     texts: Iterable[Any],
     options: EncodeOptions,
     pool: dict[str, Any] | None,
@@ -45,14 +47,20 @@ def encode_in_processes(
 
     A pool that is made here ends here, also when the caller stops early or a worker fails. An error in a
     worker is raised here; a worker that died is reported with its exit code.
+
+    Raises:
+        InvalidInput: another call is using the pool (its answers would be mixed up with ours), or no device is named.
     """
     own = pool is None
     devices = device if isinstance(device, list) else None
     if own and not devices:
         raise InvalidInput("an empty list of devices was given: name at least one")
     running = model.start_multi_process_pool(devices) if pool is None else pool
+    in_use: threading.Lock = running.setdefault("in_use", threading.Lock())
+    if not in_use.acquire(blocking=False):
+        raise InvalidInput("this pool is encoding for another call: wait until that ends, or start another pool")
     processes = len(running["processes"])
-    options = EncodeOptions(**{**vars(options), "to_cpu": True, "num_threads": _threads_for(processes)})
+    options = replace(options, to_cpu=True, num_threads=max(1, _num_cores() // processes))
     waiting: dict[int, EncodedChunk] = {}
     sent = answered = yielded = 0
     chunk_iterator = iter(chunks(texts, chunk_size or _CHUNK_TEXTS))
@@ -84,10 +92,12 @@ def encode_in_processes(
             with contextlib.suppress(RuntimeError):
                 for _ in range(sent - answered):
                     model._get_worker_result(running)
+            in_use.release()
 
 
-def _threads_for(processes: int) -> int:
-    return max(1, (os.cpu_count() or 1) // processes)
+def _num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def serve(model_class: Any, target_device: str, model: Any, input_queue: Any, results_queue: Any) -> None:

@@ -13,8 +13,10 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 ENGINE := CMakeLists.txt $(shell find engine -name '*.cc' -o -name '*.h' -o -name CMakeLists.txt)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+IS_NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 10))'
+TORCH_CHOICE := torch=$(or $(TORCH_VERSION),constrained) index=$(or $(TORCH_INDEX),default)
 
-.PHONY: demo test test-cpp sanitize lint types docs-check format bench clean
+.PHONY: demo test test-cpp sanitize lint types format clean FORCE
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -23,13 +25,21 @@ demo: .venv/.demo
 test: .venv/.dev
 	$(BIN)/python -m pytest
 
-# The environment, in three steps whose stamps make a second run start at once.
-.venv/.torch: constraints/torch.txt
+# The environment, in steps whose stamps make a second run start at once.
+$(BIN)/python:
+	@$(PYTHON) $(IS_NEW_ENOUGH) || { echo "Python >= 3.10 is needed: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv
+
+# Looked at in every run, written only when another torch is asked for than last time.
+.venv/.torch-choice: FORCE | $(BIN)/python
+	@test "$$(cat $@ 2>/dev/null)" = '$(TORCH_CHOICE)' || echo '$(TORCH_CHOICE)' > $@
+
+# An installed torch of the right version satisfies pip wherever it came from, hence --force-reinstall with an index.
+.venv/.torch: constraints/torch.txt .venv/.torch-choice
+	@$(BIN)/python $(IS_NEW_ENOUGH) || \
+		{ echo ".venv has a Python before 3.10: make clean, then make PYTHON=/path/to/python3" >&2; exit 1; }
 	@echo "Installing torch into .venv (once, a minute or two)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-		{ echo "Python >= 3.10 is needed: make PYTHON=/path/to/python3" >&2; exit 1; }
-	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) \
+	@$(PIP) $(if $(TORCH_INDEX),--force-reinstall --index-url $(TORCH_INDEX)) \
 		$(if $(TORCH_VERSION),torch==$(TORCH_VERSION),--constraint constraints/torch.txt torch)
 	@touch $@
 

@@ -18,7 +18,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 def machine_facts(packages: Sequence[str] = ("numpy", "torch", "sentence-transformers")) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def machine_facts(packages: Sequence[str] = ("numpy", "torch", "sentence-transfo
         except metadata.PackageNotFoundError:
             versions[package] = None
     commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=ROOT
     ).stdout.strip()
     return {
         "processor": _processor_name(),
@@ -40,9 +41,18 @@ def machine_facts(packages: Sequence[str] = ("numpy", "torch", "sentence-transfo
         "python": platform.python_version(),
         "packages": versions,
         "commit": commit or None,
-        # Where data lies on this machine is nobody's business.
-        "command": " ".join(["python", *(Path(word).name if Path(word).is_dir() else word for word in sys.argv)]),
+        "command": " ".join(["python", *map(_without_place, sys.argv)]),
     }
+
+
+def _without_place(word: str) -> str:
+    """Return a word of the command line without where it lies: in the repository from its root, else the bare name."""
+    option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    path = Path(value)
+    if value and (path.exists() or path.is_absolute() or ".." in path.parts):
+        place = path.resolve()
+        value = place.relative_to(ROOT).as_posix() if place.is_relative_to(ROOT) else place.name
+    return f"{option}{equals}{value}"
 
 
 def _processor_name() -> str:

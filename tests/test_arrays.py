@@ -52,6 +52,13 @@ def test_half_precisions_are_kept() -> None:
     assert pack(ROWS, dtype=np.float16).dtype == np.float16
 
 
+def test_texts_of_several_dtypes_are_not_rounded_to_the_first() -> None:
+    half, single = np.ones((1, 2), dtype=np.float16), np.full((1, 2), 0.1, dtype=np.float32)
+    assert np.array_equal(pack([half, single])[1], single)
+    assert pack([half, half.astype(ml_dtypes.bfloat16)]).dtype == np.float32
+    assert pack([half, single], dtype=np.float16).dtype == np.float16
+
+
 def test_a_required_width_is_checked() -> None:
     assert pack([], dim=7).dim == 7
     for embeddings in (ROWS, TokenMatrix.from_arrays(ROWS)):

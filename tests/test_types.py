@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
@@ -68,6 +69,7 @@ def test_dtypes() -> None:
     ("values", "offsets", "message"),
     [
         (np.zeros(3), [0, 3], "values must be 2-D"),
+        ([[0.0, 1.0]], [0, 1], "values must be a numpy array, got list"),
         (np.zeros((3, 2)), [0, 2], "from 0 to the number of tokens 3"),
         (np.zeros((3, 2)), [1, 3], "from 0 to"),
         (np.zeros((3, 2)), [0, 4, 3], "decreasing somewhere"),
@@ -93,3 +95,67 @@ def test_arrays_of_two_widths_are_refused_by_position() -> None:
 def test_an_index_beyond_the_end_is_an_index_error() -> None:
     with pytest.raises(IndexError, match="text 2 of a TokenMatrix of 2"):
         TokenMatrix.from_arrays(arrays_of([1, 1]))[2]
+
+
+@pytest.mark.parametrize("positions", [[True, False], [0.0, 1.5], [[0, 1]], 0, ["a"]])
+def test_positions_that_are_no_integers_are_refused(positions: object) -> None:
+    with pytest.raises(InvalidInput, match=r"positions must be 1-D integers.*np\.flatnonzero"):
+        TokenMatrix.from_arrays(arrays_of([1, 2])).take(positions)
+
+
+def test_texts_are_taken_in_the_given_order() -> None:
+    matrix = TokenMatrix.from_arrays(arrays_of([1, 2, 3]))
+    assert matrix.take(np.array([2, 0, -1], dtype=np.int8)).lengths.tolist() == [3, 1, 3]
+    assert matrix.take(np.array([1], dtype=np.uint64)).lengths.tolist() == [2]
+    empty = matrix.take([])
+    assert (len(empty), empty.dim, empty.dtype) == (0, 3, np.float32)
+    with pytest.raises(IndexError):
+        matrix.take([3])
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "expected"),
+    [
+        ([np.float16, np.float32], np.float32),
+        ([np.float32, np.float64, np.float16], np.float64),
+        ([ml_dtypes.bfloat16, np.float32], np.float32),
+        ([np.float16, ml_dtypes.bfloat16], np.float32),
+        ([ml_dtypes.bfloat16, np.float16, np.float64], np.float64),
+        ([ml_dtypes.bfloat16, ml_dtypes.bfloat16], ml_dtypes.bfloat16),
+        ([np.int8, np.int8], np.int8),
+    ],
+)
+def test_arrays_of_several_dtypes_are_packed_without_rounding(dtypes: list, expected: type) -> None:
+    arrays = [np.array([[1.0, 3.0 + position]]).astype(dtype) for position, dtype in enumerate(dtypes)]
+    for order in (arrays, arrays[::-1]):
+        matrix = TokenMatrix.from_arrays(order)
+        assert matrix.dtype == expected
+        assert all(np.array_equal(left, right) for left, right in zip(matrix, order, strict=True))
+
+
+def test_dtypes_that_cannot_be_joined_are_named() -> None:
+    with pytest.raises(InvalidInput, match=r"bfloat16.*int32.*have no common dtype"):
+        TokenMatrix.from_arrays([np.ones((1, 2), dtype=ml_dtypes.bfloat16), np.ones((1, 2), dtype=np.int32)])
+    matrix = TokenMatrix.from_arrays(arrays_of([1]))
+    with pytest.raises(InvalidInput, match=r"dtypes \['float16', 'float32'\].*astype"):
+        TokenMatrix.concatenate([matrix, matrix.astype(np.float16)])
+
+
+def test_what_is_no_array_of_two_dimensions_is_refused_by_position() -> None:
+    with pytest.raises(DimensionMismatch, match=r"embedding 0 has shape \(\), expected \(num_tokens, dim\)"):
+        TokenMatrix.from_arrays([np.array(1.0)])
+    with pytest.raises(DimensionMismatch, match=r"embedding 1 has shape \(3,\), expected \(num_tokens, 3\)"):
+        TokenMatrix.from_arrays([np.zeros((2, 3)), np.zeros(3)])
+    with pytest.raises(InvalidInput, match="embedding 0 must be a 2-D numpy array, got list"):
+        TokenMatrix.from_arrays([[[1.0, 2.0]]])
+
+
+def test_texts_are_found_by_their_vectors() -> None:
+    arrays = arrays_of([2, 2, 3])
+    matrix = TokenMatrix.from_arrays([*arrays, arrays[1]])
+    assert arrays[1] in matrix
+    assert arrays[1][:1] not in matrix
+    assert "text" not in matrix
+    assert (matrix.index(arrays[1]), matrix.index(arrays[1], 2), matrix.count(arrays[1])) == (1, 3, 2)
+    with pytest.raises(ValueError, match="none of the 4 texts"):
+        matrix.index(arrays[2], 3)

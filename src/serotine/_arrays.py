@@ -46,7 +46,8 @@ def pack(
 ) -> TokenMatrix:
     """Pack the embeddings of several texts (see `serotine.types.Embeddings`); one 2-D array is one text.
 
-    dim: the width that is required; that of the first text if None. dtype: None keeps the first text's.
+    dim: the width that is required; that of the first text if None. dtype: if None, the smallest that holds all texts
+    (see `to_numpy`; float32 for float16 beside bfloat16).
     Finite values are not checked here. A TokenMatrix that already fits is returned as it is.
 
     Raises:

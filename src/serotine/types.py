@@ -40,11 +40,12 @@ class TokenMatrix(Sequence[Array]):
     of the memory: no per-text object, no padding.
 
     Args:
-        values: ``(num_tokens, dim)``, any float dtype, C order (copied if it is not).
+        values: ``(num_tokens, dim)`` of any dtype (int8 codes are held too; what computes with the values says which
+            it takes), C order (copied if it is not).
         offsets: int64 ``(num_texts + 1,)``, from 0 to num_tokens, never decreasing.
 
     Raises:
-        InvalidInput: the shapes do not fit together.
+        InvalidInput: values is no array, or the shapes do not fit together.
 
     Example:
         >>> import numpy as np
@@ -59,6 +60,8 @@ class TokenMatrix(Sequence[Array]):
     offsets: npt.NDArray[np.int64]
 
     def __init__(self, values: Array, offsets: npt.ArrayLike) -> None:
+        if not isinstance(values, np.ndarray):
+            raise InvalidInput(f"values must be a numpy array, got {type(values).__name__}")
         if values.ndim != 2:
             raise InvalidInput(f"values must be 2-D (num_tokens, dim), got shape {values.shape}")
         offsets = np.asarray(offsets)
@@ -80,33 +83,47 @@ class TokenMatrix(Sequence[Array]):
         """Pack 2-D arrays, in order. One copy of the data.
 
         dim is needed only when there are no arrays (it is then the width of the empty matrix).
-        dtype: that of the first array if None.
+        dtype: if None, the smallest that holds all of the arrays, float32 for float16 beside bfloat16.
 
         Raises:
             DimensionMismatch: an array is not 2-D or has another width; the message names its position.
+            InvalidInput: something is not a numpy array, or no dtype holds all of them.
         """
         rows = list(arrays)
         if not rows:
             return cls(np.empty((0, dim or 0), dtype=dtype or np.float32), np.zeros(1, dtype=np.int64))
-        dim = rows[0].shape[-1] if dim is None else dim
         for position, row in enumerate(rows):
+            if not isinstance(row, np.ndarray):
+                raise InvalidInput(f"embedding {position} must be a 2-D numpy array, got {type(row).__name__}")
+            if dim is None and row.ndim == 2:
+                dim = row.shape[1]
             if row.ndim != 2 or row.shape[1] != dim:
-                raise DimensionMismatch(f"embedding {position} has shape {row.shape}, expected (num_tokens, {dim})")
+                expected = f"(num_tokens, {'dim' if dim is None else dim})"
+                raise DimensionMismatch(f"embedding {position} has shape {row.shape}, expected {expected}")
         offsets = np.zeros(len(rows) + 1, dtype=np.int64)
         np.cumsum([len(row) for row in rows], out=offsets[1:])
-        values = np.empty((int(offsets[-1]), dim), dtype=rows[0].dtype if dtype is None else dtype)
+        dtype = _common_dtype({row.dtype for row in rows}) if dtype is None else dtype
+        values = np.empty((int(offsets[-1]), rows[0].shape[1]), dtype=dtype)
         for row, start, stop in zip(rows, offsets[:-1], offsets[1:], strict=True):
             values[start:stop] = row
         return cls(values, offsets)
 
     @classmethod
     def concatenate(cls, matrices: Sequence[TokenMatrix]) -> TokenMatrix:
-        """Join matrices of one width and dtype, texts in order. One copy of the data."""
+        """Join matrices of one width and dtype, texts in order. One copy of the data (none for a single matrix).
+
+        Raises:
+            DimensionMismatch: the widths differ.
+            InvalidInput: there are no matrices, or their dtypes differ; `astype` makes them one.
+        """
         if not matrices:
             raise InvalidInput("cannot concatenate zero matrices: their width is unknown")
         widths = sorted({matrix.dim for matrix in matrices})
         if len(widths) > 1:
             raise DimensionMismatch(f"cannot concatenate matrices of dimensions {widths}")
+        dtypes = sorted({str(matrix.dtype) for matrix in matrices})
+        if len(dtypes) > 1:
+            raise InvalidInput(f"cannot concatenate matrices of dtypes {dtypes}; bring them to one with astype")
         if len(matrices) == 1:
             return matrices[0]
         lengths = np.concatenate([matrix.lengths for matrix in matrices])
@@ -162,9 +179,37 @@ class TokenMatrix(Sequence[Array]):
         for start, stop in zip(self.offsets[:-1], self.offsets[1:], strict=True):
             yield self.values[start:stop]
 
+    # Sequence's own versions compare by ==, which for arrays is no truth value.
+    def __contains__(self, vectors: Any) -> bool:
+        """Whether a text has exactly these vectors."""
+        return any(np.array_equal(text, vectors) for text in self)
+
+    def index(self, vectors: Any, start: int = 0, stop: int | None = None) -> int:
+        """Return the position of the first text that has exactly these vectors; ValueError if there is none."""
+        for position in range(*slice(start, stop).indices(len(self))):
+            if np.array_equal(self[position], vectors):
+                return position
+        raise ValueError(f"none of the {len(self)} texts of the TokenMatrix has exactly these vectors")
+
+    def count(self, vectors: Any) -> int:
+        """Return how many texts have exactly these vectors."""
+        return sum(np.array_equal(text, vectors) for text in self)
+
     def take(self, positions: npt.ArrayLike) -> TokenMatrix:
-        """Return the texts at the given positions, in that order, as a new matrix."""
-        positions = np.asarray(positions, dtype=np.int64)
+        """Return the texts at the given positions, in that order, as a new matrix.
+
+        positions: 1-D, integers, those below 0 counted from the end; an empty list gives an empty matrix.
+
+        Raises:
+            InvalidInput: positions are not 1-D or not integers (a mask is none: pass ``np.flatnonzero(mask)``).
+            IndexError: there is no such position.
+        """
+        positions = np.asarray(positions)
+        if positions.ndim != 1 or (len(positions) and positions.dtype.kind not in "iu"):
+            raise InvalidInput(
+                f"positions must be 1-D integers, got shape {positions.shape} of {positions.dtype}; "
+                "for a mask pass np.flatnonzero(mask)"
+            )
         if len(positions) == 0:
             return TokenMatrix(self.values[:0], np.zeros(1, dtype=np.int64))
         return TokenMatrix.from_arrays([self[int(position)] for position in positions])
@@ -175,3 +220,15 @@ class TokenMatrix(Sequence[Array]):
 
     def __repr__(self) -> str:
         return f"TokenMatrix({len(self)} texts, {self.num_tokens} tokens, dim={self.dim}, {self.dtype})"
+
+
+def _common_dtype(dtypes: set[np.dtype[Any]]) -> np.dtype[Any]:
+    """The smallest dtype that holds values of all of them."""
+    # float16 has the finer steps and bfloat16 the wider range; numpy knows no dtype for both.
+    if {dtype.name for dtype in dtypes} >= {"float16", "bfloat16"}:
+        dtypes = {dtype for dtype in dtypes if dtype.name != "bfloat16"} | {np.dtype(np.float32)}
+    try:
+        return np.result_type(*dtypes)
+    except TypeError:
+        names = sorted(str(dtype) for dtype in dtypes)
+        raise InvalidInput(f"embeddings of dtypes {names} have no common dtype; convert them, or pass dtype=") from None

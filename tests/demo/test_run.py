@@ -8,12 +8,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
 from serotine.cli import main
-from serotine.demo import run
-from serotine.demo.corpus import Docstring, standard_library_documents
-from serotine.demo.pipeline import Bm25Search, LateInteractionSearch
+from serotine.demo import pipeline, run
+from serotine.demo.corpus import Docstring, package_documents, standard_library_documents
+from serotine.demo.pipeline import Bm25Search, LateInteractionSearch, Measurement
+from serotine.demo.questions import QuestionSet
+from serotine.types import RerankResult
 
 pytestmark = pytest.mark.slow
 
@@ -53,6 +56,7 @@ def test_the_demo_measures_both_systems_and_writes_a_page_that_needs_nothing_els
 ) -> None:
     console = Console(file=io.StringIO(), width=140)
     report = run.run_demo(tmp_path, console=console)
+    assert report is not None
     text = console.file.getvalue()
     for expected in ("nDCG@10", "recall@100", "ms/query", "BM25", "Serotine", "95 % interval", "matched:"):
         assert expected in text
@@ -64,6 +68,7 @@ def test_the_demo_measures_both_systems_and_writes_a_page_that_needs_nothing_els
     assert page.references == []
     assert "<script" not in html
     assert html.count("class=best") > 10
+    assert "fitted without labels, on texts that include some docstrings of the standard library" in html
 
     again = Console(file=io.StringIO(), width=140)
     run.run_demo(tmp_path, console=again)
@@ -98,6 +103,79 @@ def test_an_interrupted_encoding_is_begun_again(
     assert len(search.index) == 20
 
 
+@pytest.mark.parametrize("kept", ["", '{"documents_per_', "{}", "[]", '{"documents_per_second": null}', b"\xff"])
+def test_an_encoding_whose_facts_are_not_whole_is_begun_again(
+    tmp_path: Path, documents: list[Docstring], kept: str | bytes
+) -> None:
+    LateInteractionSearch(documents[:2], tmp_path, progress=lambda _: None)
+    (facts,) = tmp_path.glob("*/encoding.json")
+    facts.write_bytes(kept.encode() if isinstance(kept, str) else kept)
+    search = LateInteractionSearch(documents[:2], tmp_path, progress=lambda _: None)
+    assert not search.was_cached
+    assert search.encoded_per_second > 0
+    assert LateInteractionSearch(documents[:2], tmp_path, progress=lambda _: None).was_cached
+    assert not list(tmp_path.glob("*/*.partial"))
+
+
+def test_other_weights_of_any_module_are_encoded_anew(
+    tmp_path: Path, documents: list[Docstring], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from serotine.models import ColBERT, bundled
+
+    def changed() -> ColBERT:
+        model = bundled()
+        with torch.no_grad():
+            next(model[0].parameters())[0, 0] += 1
+        return model
+
+    LateInteractionSearch(documents[:2], tmp_path, progress=lambda _: None)
+    monkeypatch.setattr(pipeline, "bundled", changed)
+    assert not LateInteractionSearch(documents[:2], tmp_path, progress=lambda _: None).was_cached
+
+
+@pytest.mark.parametrize("evil", [r"a \[/b] b", "a [/b] b", "ends with \\", "ends with \\\\", ":smile: [red]"])
+def test_what_looks_like_markup_is_printed_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evil: str) -> None:
+    docstring = Docstring(f"id{evil}", "module", "", evil)
+    monkeypatch.setattr(run, "standard_library_documents", lambda: [docstring])
+    console = Console(file=io.StringIO(), width=140)
+    run.run_demo(tmp_path, ask=[evil], console=console)
+    lines = console.file.getvalue().splitlines()
+    assert evil in lines
+    assert f"   1. id{evil}  {evil}" in lines
+
+
+def test_lone_surrogates_in_docstrings_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "odd_texts.py").write_text(r'''
+def halves(sep="\udc80"):
+    """Join \ud800 and \ud83d\ude00."""
+''')
+    monkeypatch.syspath_prepend(tmp_path)
+    (document,) = package_documents("odd_texts")
+    assert document.docstring == "Join \ufffd and \U0001f600."
+    document.text.encode()
+    console = Console(file=io.StringIO(), width=140)
+    run.run_package_demo("odd_texts", tmp_path, ask=["join"], console=console)
+    assert "odd_texts.halves" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(("num_wins", "num_shown"), [(0, 3), (1, 1), (2, 2), (3, 3), (9, 3)])
+def test_the_questions_shown_are_different_ones_and_said_to_be_what_they_are(num_wins: int, num_shown: int) -> None:
+    ids = [f"q{number}" for number in range(9)]
+    questions = QuestionSet(dict.fromkeys(ids, "?"), {each: {"right": 2} for each in ids}, {}, ())
+    right: list[RerankResult] = [{"id": "right", "score": 1.0}]
+    results = {
+        "model": dict.fromkeys(ids, right),
+        "bm25": {each: [] if i < num_wins else right for i, each in enumerate(ids)},
+    }
+    console = Console(file=io.StringIO(), width=140)
+    shown = run._print_choice(console, Measurement(results, {}, None), "model", "bm25", questions)
+    assert len(set(shown)) == len(shown) == num_shown
+    assert set(shown) <= set(ids[:num_wins] or ids)
+    text = console.file.getvalue()
+    assert f"Shown here: {num_shown} of" in text
+    assert ("There is no question of which" in text) == (num_wins == 0)
+
+
 def test_bm25_leaves_out_documents_without_a_common_word(documents: list[Docstring]) -> None:
     bm25 = Bm25Search(documents)
     assert bm25.search("xylophone quokka", 10) == []
@@ -106,7 +184,7 @@ def test_bm25_leaves_out_documents_without_a_common_word(documents: list[Docstri
 
 def test_questions_of_ones_own_are_answered(tmp_path: Path, small_library: None) -> None:
     console = Console(file=io.StringIO(), width=140)
-    run.run_demo(tmp_path, ask=["make the first letter [bold]big[/bold]"], console=console)
+    assert run.run_demo(tmp_path, ask=["make the first letter [bold]big[/bold]"], console=console) is None
     text = console.file.getvalue()
     assert "make the first letter [bold]big[/bold]" in text
     assert "str.capitalize" in text

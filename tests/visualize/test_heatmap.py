@@ -22,11 +22,23 @@ def alignment(query: list[str] = QUERY, document: list[str] = DOCUMENT, seed: in
     return align(*unit, query_tokens=query, document_tokens=document)
 
 
-def test_the_contributions_shown_sum_to_the_score() -> None:
+def shown_contributions(pair: Alignment) -> list[float]:
+    return [float(value) for value in re.findall(r'title="adds ([0-9.]+)"', shaded_text_html(pair))]
+
+
+def test_the_contributions_shown_sum_to_the_score_where_no_token_is_special_and_no_match_negative() -> None:
     words = [f"word{number}" for number in range(30)]
     pair = alignment(query=words[:7], document=words)
-    added = [float(value) for value in re.findall(r'title="adds ([0-9.]+)"', shaded_text_html(pair))]
-    assert sum(added) == pytest.approx(pair.score, abs=0.005)
+    assert (pair.contribution > 0).all()
+    assert sum(shown_contributions(pair)) == pytest.approx(pair.score, abs=0.005)
+
+
+def test_what_special_tokens_and_negative_matches_add_is_in_the_score_and_in_no_shade() -> None:
+    similarity = np.float32([[0.9, 0.1, 0.2], [0.3, 0.8, 0.1], [-0.9, -0.8, -0.5]])
+    best = similarity.argmax(axis=1)
+    pair = Alignment(similarity, best, similarity.max(axis=1), ("[CLS]", "bat", "cave"), ("[CLS]", "bats", "sun"))
+    assert shown_contributions(pair) == [0.8]
+    assert pair.score == pytest.approx(0.9 + 0.8 - 0.5)
 
 
 def test_each_query_token_has_one_outlined_match() -> None:
@@ -70,3 +82,20 @@ def test_documents_without_tokens_and_alignments_without_texts() -> None:
     assert "<td" not in heatmap_html(empty)
     with pytest.raises(InvalidInput, match="no token texts"):
         heatmap_html(align(np.ones((2, 4)), np.ones((3, 4))))
+
+
+def test_a_query_without_tokens_and_a_long_document() -> None:
+    words = [f"w{number}" for number in range(60)]
+    html = heatmap_html(align(np.ones((0, 4)), np.ones((60, 4)), query_tokens=[], document_tokens=words))
+    assert html.count("<th><span>") == 48
+    assert "<td" not in html
+
+
+def test_similarities_that_are_no_numbers_leave_the_css_valid() -> None:
+    similarity = np.float32([[np.nan, np.nan, 0.5, 0.2], [0.1, 0.9, np.inf, 0.3], [0.7, 0.1, 0.2, 0.6]])
+    best = similarity.argmax(axis=1)
+    pair = Alignment(similarity, best, similarity.max(axis=1), tuple("abc"), tuple("wxyz"))
+    html = [page(pair) for page in (heatmap_html, shaded_text_html)]
+    alphas = re.findall(r"rgba\(\d+,\d+,\d+,([^)]*)\)", "".join(html))
+    assert alphas
+    assert all(re.fullmatch(r"[01]\.\d\d", alpha) for alpha in alphas), alphas

@@ -43,7 +43,8 @@ class Docstring:
     id: the name to write, ``pathlib.Path.glob``; without ``builtins.`` for what needs no import; unique in a corpus.
     module: the module to import, ``pathlib``; ``builtins`` for what needs none.
     signature: ``(width, /)``, without self and annotations; empty if it is none or unknown.
-    docstring: without indentation, never empty.
+    docstring: without indentation, never empty. Lone surrogates, which no encoding has, are replaced by U+FFFD here
+        and in the signature.
     aliases: other public names of the same thing, sorted.
     """
 
@@ -196,7 +197,13 @@ def _definition_documents(
 
 
 def _document(name: PublicName, definition: Definition, aliases: list[PublicName]) -> Docstring:
-    return Docstring(str(name), name.module, definition.signature, definition.docstring, tuple(map(str, aliases)))
+    signature, docstring = _encodable(definition.signature), _encodable(definition.docstring)
+    return Docstring(str(name), name.module, signature, docstring, tuple(map(str, aliases)))
+
+
+def _encodable(text: str) -> str:
+    """Replace lone surrogates: a literal may spell them, but tokenizers and files refuse them."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _members(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from serotine import __version__
 from serotine.demo.pipeline import METRICS, Bm25Search, LateInteractionSearch, Measurement
@@ -105,24 +106,22 @@ def print_answers(
 
     judged: grades by document id; judged answers are marked.
     """
-    console.print(f"\n[bold]{_plain(question)}[/bold]", highlight=False, soft_wrap=True)
+    # Text objects, no markup: questions and docstrings may hold brackets and backslashes.
+    console.print(Text(f"\n{question}", style="bold"), soft_wrap=True)
     for rank, answer in enumerate(answers[:3], start=1):
         document = search.document(str(answer["id"]))
-        mark = "[green]✓[/green]" if judged and judged.get(document.id) else " "
-        summary = _plain(_shortened(document.summary, 100 - len(document.id)))
-        console.print(f" {mark} {rank}. [cyan]{_plain(document.id)}[/cyan]  {summary}", highlight=False, soft_wrap=True)
+        mark = "✓" if judged and judged.get(document.id) else " "
+        summary = _shortened(document.summary, 100 - len(document.id))
+        line = Text.assemble((f" {mark}", "green"), f" {rank}. ", (document.id, "cyan"), f"  {summary}")
+        console.print(line, soft_wrap=True)
     if answers:
         matches = matched_words(explain(search, question, str(answers[0]["id"])), limit=6, skip=FUNCTION_WORDS)
         shown = ", ".join(f"{word} → {found} {value:.2f}" for word, found, value in matches)
-        console.print(f"      [dim]matched: {_plain(shown)}[/dim]", highlight=False, soft_wrap=True)
+        console.print(Text(f"      matched: {shown}", style="dim"), soft_wrap=True)
 
 
 def _shortened(text: str, width: int) -> str:
     return text if len(text) <= max(width, 20) else f"{text[: max(width, 20) - 1].rstrip()}…"
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
 
 
 def write_report(
@@ -161,7 +160,9 @@ def _header(measurement: Measurement, search: LateInteractionSearch, questions: 
         f"{platform.python_version()}, Serotine {__version__}. The answers were judged by reading the docstrings.</p>"
         f"<table class=numbers><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><ul>{differences}</ul>"
         f"<p class=note>Milliseconds are the median of one question at a time, its encoding included. Judged names "
-        f"that this Python does not have: {escape(missing)}. Questions left out: {len(questions.dropped)}.</p>"
+        f"that this Python does not have: {escape(missing)}. Questions left out: {len(questions.dropped)}. The model's "
+        f"projection to 128 dimensions was fitted without labels, on texts that include some docstrings of the "
+        f"standard library.</p>"
     )
 
 

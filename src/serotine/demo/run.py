@@ -17,23 +17,22 @@ from serotine.types import RerankResult
 __all__ = ["run_demo", "run_package_demo"]
 
 
-def run_demo(output: Path, *, ask: Sequence[str] = (), console: Console | None = None) -> Path:
+def run_demo(output: Path, *, ask: Sequence[str] = (), console: Console | None = None) -> Path | None:
     """Search the standard library's docstrings, compare with BM25, and write the report into ``output``.
 
-    ask: questions to answer instead of the judged ones; no report then. Returns the path of the report.
+    ask: questions to answer instead of the judged ones; no report is written then. Returns the path of the report,
+    None without one.
     """
     console = console or Console()
     documents = standard_library_documents()
     search = LateInteractionSearch(documents, output / "index", progress=console.print)
-    report = output / "report.html"
     if ask:
         _answer(console, search, ask)
-        return report
+        return None
     questions = load_questions(documents)
     bm25 = Bm25Search(documents)
     console.print(f"Answering {len(questions.queries)} questions with both systems")
-    # BM25 is the baseline of the differences, the model comes first on the page.
-    measurement = measure([bm25, search], questions)
+    measurement = measure([bm25, search], questions)  # the first is the baseline of the differences
     print_measurement(console, measurement, search, questions)
     shown = _print_choice(console, measurement, search.name, bm25.name, questions)
     for question_id in shown:
@@ -44,6 +43,7 @@ def run_demo(output: Path, *, ask: Sequence[str] = (), console: Console | None =
             measurement.results[search.name][question_id],
             questions.qrels[question_id],
         )
+    report = output / "report.html"
     write_report(report, measurement, (search, bm25), questions, shown)
     console.print(f"\nAll answers and heatmaps: {report.resolve().as_uri()}")
     console.print('Ask your own: serotine demo --ask "turn a list into a comma separated text"', highlight=False)
@@ -62,18 +62,24 @@ def run_package_demo(package: str, output: Path, *, ask: Sequence[str] = (), con
 def _print_choice(
     console: Console, measurement: Measurement, model_name: str, bm25_name: str, questions: QuestionSet
 ) -> list[str]:
-    """Choose three questions to show, say by which rule, and how often its opposite holds."""
+    """Choose up to three questions to show, say by which rule, and how often its opposite holds."""
     wins = _one_sided(measurement.results[model_name], measurement.results[bm25_name], questions)
     losses = _one_sided(measurement.results[bm25_name], measurement.results[model_name], questions)
-    console.print(
-        f"\nWith {len(wins)} questions the model's first answer is right and BM25 has none among its first ten "
-        f"(the other way round: {len(losses)}). Three of them:",
-        soft_wrap=True,
-        highlight=False,
-    )
-    chosen = wins or list(questions.queries)
-    # Evenly spaced: the questions are in the order of their topics.
-    return [chosen[(2 * number + 1) * len(chosen) // 6] for number in range(3)]
+    shown = _evenly_spaced(wins or list(questions.queries), 3)
+    rule = "the model's first answer is right and BM25 has none among its first ten"
+    opposite = f"(the other way round: {len(losses)})"
+    if wins:
+        sentence = f"Questions of which {rule}: {len(wins)} {opposite}. Shown here: {len(shown)} of them."
+    else:
+        sentence = f"There is no question of which {rule} {opposite}. Shown here: {len(shown)} of all."
+    console.print(f"\n{sentence}", soft_wrap=True, highlight=False)
+    return shown
+
+
+def _evenly_spaced(question_ids: Sequence[str], limit: int) -> list[str]:
+    """Pick up to ``limit`` different ones; the questions are in the order of their topics."""
+    count = min(limit, len(question_ids))
+    return [question_ids[(2 * number + 1) * len(question_ids) // (2 * count)] for number in range(count)]
 
 
 def _one_sided(

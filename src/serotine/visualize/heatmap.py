@@ -1,8 +1,9 @@
 """How does one see a MaxSim score?  HTML of the similarity matrix, and of the document's words by what they add.
 
 The shading of a document is an attribution: each query token adds the similarity of its best document token
-to the score, and to that token's shade, so the shades sum to the score exactly. (The column sums of the matrix,
-which look alike, do not: only each query token's best match counts.)
+to the score, and to that token's share, so the shares of all document tokens sum to the score. (The column sums of
+the matrix, which look alike, do not: only each query token's best match counts.) The shades show the positive shares of
+the tokens that are shown: what special tokens and negative matches add is in the score and in no shade.
 
 Plain HTML and CSS without scripts; every token is escaped.
 """
@@ -80,21 +81,24 @@ def heatmap_html(alignment: Alignment, *, max_document_tokens: int = 48) -> str:
 def shaded_text_html(alignment: Alignment) -> str:
     """Return the document's tokens as running text, each shaded by what it adds to the score.
 
-    Special tokens are not shown; the title of each token is its contribution.
+    Special tokens are not shown, and a token that adds nothing, less than nothing or NaN is not shaded; the title of a
+    shaded token is its contribution.
 
     Raises:
         InvalidInput: the alignment was made without the tokens' texts.
     """
     _, document_tokens = _tokens(alignment)
     added = _added_per_token(alignment)
-    strongest = max(float(added.max(initial=0.0)), 1e-9)
+    strongest = max(float(added[np.isfinite(added)].max(initial=0.0)), 1e-9)
     parts = []
     for token, value in zip(document_tokens, added, strict=True):
         if token in _SPECIAL:
             continue
         word = _word(token)
         space = "" if token.startswith("##") or (not word[:1].isalnum() and word[:1] in ".,:;)]}'") else " "
-        shade = f' style="background:rgba(240,160,32,{0.15 + 0.75 * value / strongest:.2f})"' if value > 0 else ""
+        shade = (
+            f' style="background:rgba(240,160,32,{0.15 + 0.75 * min(value / strongest, 1):.2f})"' if value > 0 else ""
+        )
         title = f' title="adds {value:.3f}"' if value > 0 else ""
         parts.append(f"{space}<span{shade}{title}>{escape(word)}</span>")
     return f'<div class="maxsim-text">{"".join(parts).strip()}</div>'
@@ -137,16 +141,16 @@ def _added_per_token(alignment: Alignment) -> npt.NDArray[np.float64]:
 
 
 def _shades(similarity: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Map similarities to 0..1: nothing below 0, and contrast between what is usual and what is a match."""
-    return np.clip(similarity, 0, 1) ** 1.5
+    """Map similarities to 0..1: nothing below 0 or for NaN, and contrast between what is usual and what is a match."""
+    return np.nan_to_num(np.clip(similarity, 0, 1), nan=0.0) ** 1.5
 
 
 def _shown_columns(alignment: Alignment, limit: int) -> list[int]:
-    """Choose the columns closest to a match, in order."""
+    """Choose the columns closest to a match, in order; the first ones for a query without tokens."""
     count = alignment.similarity.shape[1]
-    if count <= limit:
-        return list(range(count))
     matches = np.unique(alignment.best_document_token[alignment.best_document_token >= 0])
+    if count <= limit or len(matches) == 0:
+        return list(range(min(count, limit)))
     distance = np.abs(np.arange(count)[:, None] - matches[None, :]).min(axis=1)
     return sorted(np.argsort(distance, kind="stable")[:limit].tolist())
 

@@ -27,9 +27,8 @@ def main() -> None:
             seconds.append(import_seconds(module))
     summaries = {module: summary(seconds) for module, seconds in figures.items()}
     for module, figure in summaries.items():
-        print(
-            f"{module:22} {1000 * figure['median_s']:7.1f} ms  ({1000 * figure['min_s']:.1f}..{1000 * figure['max_s']:.1f})"
-        )
+        low, middle, high = (1000 * figure[key] for key in ("min_s", "median_s", "max_s"))
+        print(f"{module:22} {middle:7.1f} ms  ({low:.1f}..{high:.1f})")
     write_result("import_time", {"seconds": summaries})
 
 

@@ -8,6 +8,7 @@ them) and give tensors on the model's device. All of them, and `encode_stream`, 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Iterator, Sized
 from typing import Any, Literal
 
@@ -36,6 +37,8 @@ _DTYPES = {None: None, "float32": torch.float32, "float16": torch.float16}
 
 # Texts encoded before results are put in order: sorting more of them would save no padding any more.
 _CHUNK_TEXTS = 4096
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Encoder(TaskTokenizer):
@@ -308,7 +311,7 @@ class Encoder(TaskTokenizer):
         only_text = self.modalities == ["text"]
         for position, text in enumerate(texts):
             if isinstance(text, str):
-                if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+                if _LONE_SURROGATE.search(text):
                     raise InvalidInput(f"text {position} holds a lone surrogate, which is no character: {text[:60]!r}")
                 yield str(text)
             elif text is None or isinstance(text, bytes):

@@ -348,7 +348,5 @@ def _pooled(chunk: EncodedChunk, options: EncodeOptions) -> EncodedChunk:
     if pooling is None or not pooling.applies_to(options.task):
         values = chunk.values if options.dtype is None else chunk.values.to(options.dtype)
         return EncodedChunk(values, chunk.offsets)
-    pooled = [pooling.pool_one(vectors) if len(vectors) else vectors for vectors in chunk.tensors()]
-    offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum([len(vectors) for vectors in pooled])])
-    values = torch.cat(pooled)
-    return EncodedChunk(values if options.dtype is None else values.to(options.dtype), offsets)
+    pooled = EncodedChunk.of([pooling.pool_one(vectors) if len(vectors) else vectors for vectors in chunk.tensors()])
+    return pooled if options.dtype is None else replace(pooled, values=pooled.values.to(options.dtype))

@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 IS_NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 10))'
 TORCH_CHOICE := torch=$(or $(TORCH_VERSION),constrained) index=$(or $(TORCH_INDEX),default)
 
-.PHONY: demo test test-cpp sanitize lint types format clean FORCE
+.PHONY: demo test test-cpp sanitize lint types format peers clean FORCE
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -77,6 +77,14 @@ format: .venv/.dev
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format
 	find engine -name '*.cc' -o -name '*.h' | xargs $(BIN)/clang-format -i
+
+# What benchmarks/engines.py compares with, in an environment of its own: it needs another torch. 5 GB; not part of CI.
+peers: build/peers-env/.installed
+
+build/peers-env/.installed: benchmarks/peers/engines.txt
+	@$(PYTHON) -m venv build/peers-env
+	build/peers-env/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 clean:
 	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache serotine-demo

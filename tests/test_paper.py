@@ -1,4 +1,4 @@
-"""The two programs that the PyLate paper prints run with the import changed (Code 1 with the exact index)."""
+"""The two programs that the PyLate paper prints run with the import changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def test_code_1_and_code_2(tmp_path: Path) -> None:
     model_folder = tmp_path / "model"
     models.bundled().save_pretrained(str(model_folder), create_model_card=False)
     model = models.ColBERT(model_name_or_path=str(model_folder))
-    index = indexes.Exact(index_folder=str(tmp_path / "pylate-index"), index_name="index", override=True)
+    index = indexes.PLAID(index_folder=str(tmp_path / "pylate-index"), index_name="index", override=True)
     retriever = retrieve.ColBERT(index=index)
     documents_ids = ["1", "2"]
     documents = [

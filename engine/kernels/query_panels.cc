@@ -1,6 +1,7 @@
 #include "kernels/query_panels.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -80,26 +81,6 @@ float weighted_sum(const float* best, const float* multipliers, std::uint64_t co
   return (value + kShift) - kShift;
 }
 
-// Writes the int8 codes of a vector and returns their scale.
-float quantize_row(std::span<const float> vector, std::int8_t* codes) noexcept {
-  float largest = 0.0F;
-  bool finite = true;
-  for (const float value : vector) {
-    finite = finite && std::isfinite(value);
-    largest = std::max(largest, std::fabs(value));
-  }
-  if (!finite || largest == 0.0F) {
-    std::fill_n(codes, vector.size(), std::int8_t{0});
-    return finite ? 0.0F : std::numeric_limits<float>::quiet_NaN();
-  }
-  // In double: 127 / largest overflows float32 when the vector is subnormal, and the codes must not depend on it.
-  const double codes_per_unit = 127.0 / static_cast<double>(largest);
-  for (std::size_t k = 0; k < vector.size(); ++k) {
-    codes[k] = static_cast<std::int8_t>(round_to_even(static_cast<double>(vector[k]) * codes_per_unit));
-  }
-  return static_cast<float>(static_cast<double>(largest) / 127.0);
-}
-
 // target[k][lane] = source[lane][k], for `count` lanes of `lanes`, `dim` elements each.
 template <typename Element>
 void transpose(const Element* source, std::uint64_t count, std::uint64_t dim, std::uint64_t lanes, Element* target) {
@@ -111,6 +92,25 @@ void transpose(const Element* source, std::uint64_t count, std::uint64_t dim, st
 }
 
 }  // namespace
+
+float quantize_row(std::span<const float> vector, std::int8_t* codes) noexcept {
+  // Magnitudes are ordered as their bits are, and integers a compiler may compare in any order: several at a time.
+  std::int32_t largest_bits = 0;
+  for (const float value : vector) {
+    largest_bits = std::max(largest_bits, std::bit_cast<std::int32_t>(value) & 0x7FFF'FFFF);
+  }
+  const float largest = std::bit_cast<float>(largest_bits);
+  if (!std::isfinite(largest) || largest == 0.0F) {
+    std::fill_n(codes, vector.size(), std::int8_t{0});
+    return largest == 0.0F ? 0.0F : std::numeric_limits<float>::quiet_NaN();
+  }
+  // In double: 127 / largest overflows float32 when the vector is subnormal, and the codes must not depend on it.
+  const double codes_per_unit = 127.0 / static_cast<double>(largest);
+  for (std::size_t k = 0; k < vector.size(); ++k) {
+    codes[k] = static_cast<std::int8_t>(round_to_even(static_cast<double>(vector[k]) * codes_per_unit));
+  }
+  return static_cast<float>(static_cast<double>(largest) / 127.0);
+}
 
 void FloatQueryPanels::build(const PackedTokens& queries, std::uint64_t first, std::uint64_t last, const float* weights,
                              const KernelTable& kernels) {

@@ -36,6 +36,10 @@ class FloatQueryPanels {
   std::uint64_t num_lanes_ = 0;
 };
 
+// Writes the int8 codes of a vector, rounded to nearest even, and returns their scale, max|x| / 127. A vector that is
+// not finite has no such form: codes 0, scale NaN.
+float quantize_row(std::span<const float> vector, std::int8_t* codes) noexcept;
+
 // Four codes of one query token.
 struct Quad {
   std::int8_t codes[4];

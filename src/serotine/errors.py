@@ -7,6 +7,7 @@ stand for a standard kind of mistake also derive from the built-in one, so ``exc
 from __future__ import annotations
 
 import os
+from typing import Literal
 
 __all__ = [
     "CommitFailed",
@@ -19,6 +20,7 @@ __all__ = [
     "IndexTooNew",
     "InvalidInput",
     "MissingExtra",
+    "OutOfSpace",
     "SerotineError",
     "StorageError",
     "UnknownDocument",
@@ -84,7 +86,27 @@ class IndexLocked(StorageError):
 
 
 class CommitFailed(StorageError):
-    """A change could not be made durable; the message says whether the old state still holds."""
+    """A change could not be made durable.
+
+    outcome: ``"unchanged"``: the old state holds. ``"unknown"``: a flush failed, and whether the change survives a loss
+    of power is not known; open the index again to see what it holds.
+    """
+
+    def __init__(self, message: str, *, outcome: Literal["unchanged", "unknown"] = "unchanged") -> None:
+        self.outcome = outcome
+        super().__init__(message)
+
+
+class OutOfSpace(CommitFailed):
+    """The disk is full: nothing was changed, and the change can be tried again once there is space.
+
+    needed, free: bytes; 0 if not known.
+    """
+
+    def __init__(self, message: str, *, needed: int, free: int) -> None:
+        self.needed = needed
+        self.free = free
+        super().__init__(message)
 
 
 class CorruptModel(StorageError):

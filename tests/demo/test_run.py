@@ -51,14 +51,15 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_demo_measures_both_systems_and_writes_a_page_that_needs_nothing_else(
+def test_the_demo_measures_all_systems_and_writes_a_page_that_needs_nothing_else(
     tmp_path: Path, small_library: None
 ) -> None:
     console = Console(file=io.StringIO(), width=140)
     report = run.run_demo(tmp_path, console=console)
     assert report is not None
     text = console.file.getvalue()
-    for expected in ("nDCG@10", "recall@100", "ms/query", "BM25", "Serotine", "95 % interval", "matched:"):
+    for expected in ("nDCG@10", "recall@100", "ms/query", "overlap@10", "bytes/token", "BM25", "Serotine",
+                     "Serotine, exact", "95 % interval", "matched:"):  # fmt: skip
         assert expected in text
     assert "Encoding" in text
     html = report.read_text(encoding="utf-8")
@@ -168,7 +169,7 @@ def test_the_questions_shown_are_different_ones_and_said_to_be_what_they_are(num
         "bm25": {each: [] if i < num_wins else right for i, each in enumerate(ids)},
     }
     console = Console(file=io.StringIO(), width=140)
-    shown = run._print_choice(console, Measurement(results, {}, None), "model", "bm25", questions)
+    shown = run._print_choice(console, Measurement(results, {}, {}, {}, {}, None), "model", "bm25", questions)
     assert len(set(shown)) == len(shown) == num_shown
     assert set(shown) <= set(ids[:num_wins] or ids)
     text = console.file.getvalue()

@@ -1,4 +1,4 @@
-"""What the tests of indexes share: an index in memory and one on disk, made fresh for each test."""
+"""What the tests of indexes share: indexes in memory and on disk, made fresh for each test."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from serotine.indexes import Exact
+from serotine.indexes import PLAID, Exact, Index
 
 
 @pytest.fixture(params=["in memory", "on disk"])
@@ -19,6 +19,19 @@ def make_index(request, tmp_path) -> Callable[..., Exact]:
     return make
 
 
+@pytest.fixture(params=["Exact in memory", "Exact on disk", "PLAID in memory", "PLAID on disk"])
+def make_any_index(request, tmp_path) -> Callable[..., Index]:
+    """The same for every kind of index; ``make_any_index.kind`` is the class."""
+    name, _, place = request.param.partition(" ")
+    kind = {"Exact": Exact, "PLAID": PLAID}[name]
+
+    def make(**options) -> Index:
+        return kind(*((None, None) if place == "in memory" else (tmp_path, "index")), **options)
+
+    make.kind = kind
+    return make
+
+
 @pytest.fixture
-def index(make_index) -> Exact:
+def index(make_index) -> Index:
     return make_index()

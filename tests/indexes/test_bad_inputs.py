@@ -13,10 +13,24 @@ from serotine.errors import (
     SerotineError,
     UnknownDocument,
 )
-from serotine.indexes import Exact
+from serotine.indexes import PLAID, Exact
 from tests.indexes.samples import state
 
 GOOD = np.ones((3, 4), dtype=np.float32)
+
+
+@pytest.fixture
+def make_index(make_any_index):
+    """Every kind of index. One of PLAID learns its dim from a document."""
+
+    def make(*, dim=None, **options):
+        if make_any_index.kind is Exact:
+            return make_any_index(dim=dim, **options)
+        index = make_any_index(**options)
+        return index if dim is None else index.add_documents("gone", np.ones((1, dim))).remove_documents("gone")
+
+    make.kind = make_any_index.kind
+    return make
 
 
 def with_value(value, *, row=2, column=1, dtype=np.float64):
@@ -31,7 +45,7 @@ BAD_ADDS = {
     "infinity": (["a"], [with_value(np.inf, row=0)], InvalidInput, "document 'a', token row 0.* inf"),
     "minus infinity": (["a"], [with_value(-np.inf)], InvalidInput, "document 'a', token row 2.* -inf"),
     "infinite only as float32": (["a"], [with_value(1e300)], InvalidInput, "document 'a', token row 2.* inf"),
-    "so large that a score could overflow": (["a"], [with_value(2e15)], InvalidInput, "token row 2.*1e\\+15"),
+    "so large that a score could overflow": (["a"], [with_value(2e15)], InvalidInput, "token row 2.*(1e\\+15|65504)"),
     "NaN in a document after an empty one": (
         ["x", "y"], [np.empty((0, 4)), with_value(np.nan, row=1)], InvalidInput, "document 'y', token row 1"),
     "NaN in a padded array": (
@@ -96,7 +110,8 @@ def test_a_bad_add_is_refused_and_changes_nothing(index, method, case):
 
 
 def test_a_value_that_float16_cannot_hold_is_refused_by_a_float16_index(make_index):
-    index = make_index(dtype="float16").add_documents("old", GOOD)
+    options = {"dtype": "float16"} if make_index.kind is Exact else {}
+    index = make_index(**options).add_documents("old", GOOD)
     with pytest.raises(InvalidInput, match=r"document 'a', token row 2.* inf as float16"):
         index.add_documents("a", with_value(70000, dtype=np.float32))
     assert index.documents_ids() == ["old"]
@@ -196,19 +211,12 @@ def test_embeddings_of_an_unknown_document_are_refused(index, ids):
         index.get_documents_embeddings(ids)
 
 
-BAD_OPTIONS = [
-    ({"dtype": "int8"}, "dtype must be 'float32' or 'float16', got 'int8'"),
-    ({"dtype": "float64"}, "got 'float64'"),
-    ({"dtype": "nonsense"}, "got 'nonsense'"),
-    ({"dim": 0}, "dim must be a whole number >= 1, got 0"),
-    ({"dim": 4.0}, "dim must"),
+COMMON_OPTIONS = [
     ({"num_threads": 0}, "num_threads must"),
     ({"num_threads": "two"}, "num_threads must"),
     ({"lock_timeout_s": -1}, "lock_timeout_s must"),
     ({"lock_timeout_s": None}, "lock_timeout_s must"),
     ({"lock_timeout_s": float("nan")}, "lock_timeout_s must"),
-    ({"index_folder": "somewhere"}, "go together"),
-    ({"index_name": "something"}, "go together"),
     ({"index_folder": 3, "index_name": "something"}, "got 3"),
     ({"index_folder": "somewhere", "index_name": ""}, "plain name"),
     ({"index_folder": "somewhere", "index_name": ".."}, "plain name"),
@@ -216,14 +224,87 @@ BAD_OPTIONS = [
     ({"index_folder": "somewhere", "index_name": "a\0"}, "plain name"),
     ({"index_folder": "somewhere", "index_name": 7}, "plain name"),
 ]
+OWN_OPTIONS = [
+    (Exact, {"dtype": "int8"}, "dtype must be 'float32' or 'float16', got 'int8'"),
+    (Exact, {"dtype": "float64"}, "got 'float64'"),
+    (Exact, {"dtype": "nonsense"}, "got 'nonsense'"),
+    (Exact, {"dim": 0}, "dim must be a whole number >= 1, got 0"),
+    (Exact, {"dim": 4.0}, "dim must"),
+    (Exact, {"index_folder": "somewhere"}, "go together"),
+    (Exact, {"index_name": "something"}, "go together"),
+    (PLAID, {"index_folder": None, "index_name": "something"}, "go together"),
+    (PLAID, {"index_name": None}, "go together"),
+    (PLAID, {"nbits": 3}, "nbits must be 1, 2, 4 or 8, got 3"),
+    (PLAID, {"nbits": True}, "got True"),
+    (PLAID, {"nbits": "4"}, "got '4'"),
+    (PLAID, {"seed": -1}, "seed must be a whole number"),
+    (PLAID, {"seed": 2**64}, "seed must be a whole number"),
+    (PLAID, {"seed": 0.5}, "seed must be a whole number"),
+    (PLAID, {"recall": 0}, "recall must be a number above 0 and at most 1, got 0"),
+    (PLAID, {"recall": 1.1}, "recall must"),
+    (PLAID, {"recall": True}, "recall must"),
+    (PLAID, {"recall": float("nan")}, "recall must"),
+    (PLAID, {"n_ivf_probe": 0}, "n_ivf_probe must be a whole number >= 1"),
+    (PLAID, {"n_full_scores": 1.5}, "n_full_scores must be a whole number >= 1"),
+    (PLAID, {"keep_originals": 1}, "keep_originals must be True or False, got 1"),
+    (PLAID, {"override": "yes"}, "override must be True or False"),
+    (PLAID, {"show_progress": 2}, "show_progress must be True or False"),
+    (PLAID, {"use_fast": 4}, "use_fast must be True or False, got 4; pass nbits and what follows by name"),
+    (PLAID, {"verify": "all"}, "verify must be one of"),
+    (PLAID, {"recover": "oldest"}, "recover must be one of"),
+    (PLAID, {"device": "gpu"}, "device must be 'cpu'"),
+    (PLAID, {"device": 0}, "device must be 'cpu'"),
+    (PLAID, {"device": ["cpu", "tpu"]}, "device must be 'cpu'"),
+]
+BAD_OPTIONS = [(kind, *case) for kind in (Exact, PLAID) for case in COMMON_OPTIONS] + OWN_OPTIONS
 
 
-@pytest.mark.parametrize(("options", "message"), BAD_OPTIONS, ids=[str(options) for options, _ in BAD_OPTIONS])
-def test_a_bad_option_is_refused_and_makes_no_folder(tmp_path, monkeypatch, options, message):
+@pytest.mark.parametrize(
+    ("kind", "options", "message"), BAD_OPTIONS, ids=[f"{kind.__name__} {options}" for kind, options, _ in BAD_OPTIONS]
+)
+def test_a_bad_option_is_refused_and_makes_no_folder(tmp_path, monkeypatch, kind, options, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InvalidInput, match=message):
-        Exact(**options)
+        kind(**options)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_document_of_too_many_tokens_is_refused_by_plaid():
+    index = PLAID(None).add_documents("old", GOOD)
+    with pytest.raises(InvalidInput, match="document 'long' has 65536 tokens, at most 65535 can be stored; split it"):
+        index.add_documents(["a", "long"], [GOOD, np.ones((65_536, 4))])
+    assert index.documents_ids() == ["old"]
+    assert len(index.add_documents("long", np.ones((65_535, 4)))) == 2
+
+
+def test_a_query_of_too_many_tokens_is_refused_by_plaid():
+    index = PLAID(None).add_documents("old", GOOD)
+    with pytest.raises(InvalidInput, match="query 1 has 4097 tokens, at most 4096 are searched"):
+        index([GOOD, np.ones((4097, 4))])
+    assert len(index(np.ones((4096, 4)))[0]) == 1
+
+
+BAD_WEIGHTS = [
+    ([np.ones(3)], "weights has 1 rows for 2 queries"),
+    ([np.ones(3), np.ones(2)], r"weights of query 1 have shape \(2,\), expected one for each of its 3 tokens"),
+    ([np.ones(3), -np.ones(3)], "weights of query 1 must be finite and >= 0"),
+    ([np.ones(3), np.full(3, np.nan)], "weights of query 1 must be finite"),
+    ([np.ones(3), ["a"] * 3], "must be numbers"),
+]
+
+
+@pytest.mark.parametrize(("weights", "message"), BAD_WEIGHTS)
+def test_bad_weights_are_refused_by_plaid(weights, message):
+    index = PLAID(None).add_documents("old", GOOD)
+    with pytest.raises(InvalidInput, match=message):
+        index([GOOD, GOOD], weights=weights)
+
+
+@pytest.mark.parametrize("recall", [0, -1, 1.5, "high", True, float("inf")])
+def test_a_bad_recall_of_one_call_is_refused_by_plaid(recall):
+    index = PLAID(None).add_documents("old", GOOD)
+    with pytest.raises(InvalidInput, match="recall must be a number above 0"):
+        index(GOOD, recall=recall)
 
 
 def test_every_error_is_one_of_serotines(index):

@@ -1,7 +1,8 @@
-"""How does the demo search?  Encode the docstrings once, answer the questions with both systems, measure both.
+"""How does the demo search?  Encode the docstrings once, answer the questions in three ways, measure each.
 
-The library's parts in their usual order: model, index, retriever, evaluation; BM25 beside them. Vectors are
-kept in an index on disk under a name made from everything that they depend on, so a second run starts at once.
+The library's parts in their usual order: model, index, retriever, evaluation; exact search over the same vectors and
+BM25 beside them. Vectors are kept on disk under a name made from everything that they depend on, so a second run
+starts at once.
 """
 
 from __future__ import annotations
@@ -12,24 +13,26 @@ import os
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import add
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from serotine._lazy import require
 from serotine.demo.corpus import Docstring
 from serotine.demo.questions import QuestionSet
 from serotine.evaluation import Run
 from serotine.evaluation.comparison import ComparisonTable, compare
-from serotine.indexes import Exact
+from serotine.indexes import PLAID, Exact, Index
 from serotine.models import ColBERT, bundled
 from serotine.retrieve import ColBERT as Retriever
-from serotine.types import RerankResult
+from serotine.types import Array, RerankResult
 
-__all__ = ["METRICS", "Bm25Search", "LateInteractionSearch", "Measurement", "measure"]
+__all__ = ["EXACT_NAME", "METRICS", "Bm25Search", "LateInteractionSearch", "Measurement", "measure"]
 
 METRICS = ("ndcg@10", "mrr", "recall@100")
+EXACT_NAME = "Serotine, exact"
 _DEPTH = 100
 _NAME = "docstrings"
 
@@ -37,7 +40,7 @@ Progress = Callable[[str], None]
 
 
 class LateInteractionSearch:
-    """The bundled model and exact MaxSim over its vectors, kept in a folder.
+    """The bundled model and a PLAID index of its vectors, kept in a folder; exact MaxSim to compare with.
 
     Args:
         documents: what is searched.
@@ -63,7 +66,9 @@ class LateInteractionSearch:
             known_speed = len(documents) / self._encode(documents, folder, index_name, progress)
             _write_speed(facts, known_speed)
         self.encoded_per_second: float = known_speed
-        self.index = Exact(str(folder), index_name)
+        self.index = PLAID(folder / index_name, "plaid")
+        self.exact = Exact(folder / index_name, "exact")
+        self.exact_folder = folder / index_name / "exact"
         self._retriever = Retriever(index=self.index)
 
     def _encode(self, documents: Sequence[Docstring], folder: Path, index_name: str, progress: Progress) -> float:
@@ -77,16 +82,21 @@ class LateInteractionSearch:
             for chunk in chunks:
                 yield from chunk
 
-        # One commit: a run that is interrupted leaves no index, and the facts beside it are written last.
-        Exact(str(folder), index_name, override=True, dtype="float16").add_documents(
-            [document.id for document in documents], vectors()
-        )
-        return time.perf_counter() - start
+        # One commit each: a run that is interrupted leaves no index, and the facts beside them are written last.
+        ids = [document.id for document in documents]
+        exact = Exact(folder / index_name, "exact", override=True, dtype="float16").add_documents(ids, vectors())
+        seconds = time.perf_counter() - start
+        PLAID(folder / index_name, "plaid", override=True).add_documents(ids, exact.get_documents_embeddings(ids))
+        return seconds
+
+    def encode(self, question: str) -> list[Array]:
+        """Encode one question."""
+        embeddings: list[Array] = self.model.encode([question], is_query=True)
+        return embeddings
 
     def search(self, question: str, k: int) -> list[RerankResult]:
-        """Answer one question: encode it and score every document."""
-        embedding = self.model.encode([question], is_query=True)
-        return self._retriever.retrieve(embedding, k=k)[0]
+        """Answer one question: encode it and ask the index."""
+        return self._retriever.retrieve(self.encode(question), k=k)[0]
 
     def document(self, document_id: str) -> Docstring:
         """Return a document by its id."""
@@ -123,32 +133,83 @@ class Bm25Search:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What both systems did with all questions.
+    """What each system did with all questions; every dict has the system's name as key, BM25's first.
 
-    results: system name -> question id -> answers, best first. milliseconds: system name -> median of one question,
-    its encoding included. table: the metrics, the difference to BM25 and its interval.
+    results: question id -> answers, best first. milliseconds: median of one question, its encoding included;
+    search_milliseconds: without it. overlap: mean share of the exact search's first ten that were found, and
+    bytes_per_token: of all files on the disk; both without BM25. table: the metrics, the differences to BM25 and their
+    intervals.
     """
 
     results: dict[str, dict[str, list[RerankResult]]]
     milliseconds: dict[str, float]
+    search_milliseconds: dict[str, float]
+    overlap: dict[str, float]
+    bytes_per_token: dict[str, float]
     table: ComparisonTable
 
 
-def measure(systems: Sequence[LateInteractionSearch | Bm25Search], questions: QuestionSet) -> Measurement:
-    """Ask every system every question, one at a time, and evaluate; the first system is the baseline."""
-    results: dict[str, dict[str, list[RerankResult]]] = {}
-    milliseconds: dict[str, float] = {}
-    for system in systems:
-        system.search(next(iter(questions.queries.values())), _DEPTH)  # the first call loads and allocates
-        answers, seconds = {}, []
-        for question_id, question in questions.queries.items():
-            start = time.perf_counter()
-            answers[question_id] = system.search(question, _DEPTH)
-            seconds.append(time.perf_counter() - start)
-        results[system.name] = answers
-        milliseconds[system.name] = 1000 * statistics.median(seconds)
-    runs = [Run.from_results(list(answers.values()), list(answers), name=name) for name, answers in results.items()]
-    return Measurement(results, milliseconds, compare(runs, questions.qrels, list(METRICS)))
+def measure(search: LateInteractionSearch, bm25: Bm25Search, questions: QuestionSet) -> Measurement:
+    """Ask every system every question, one at a time, and evaluate; BM25 is the baseline.
+
+    Both late-interaction searches get the same encoded questions, so the encoding is done and timed once.
+    """
+    embeddings, encoding_s = _timed(search.encode, questions.queries)
+    answers = {}
+    seconds = {}
+    answers[bm25.name], seconds[bm25.name] = _timed(lambda question: bm25.search(question, _DEPTH), questions.queries)
+    for name, index in ((search.name, search.index), (EXACT_NAME, search.exact)):
+        answers[name], seconds[name] = _timed(_asker(index), embeddings)
+    of_encoding = {bm25.name: [0.0] * len(encoding_s), search.name: encoding_s, EXACT_NAME: encoding_s}
+    runs = [Run.from_results(list(each.values()), list(each), name=name) for name, each in answers.items()]
+    stats = search.index.stats()
+    return Measurement(
+        results=answers,
+        milliseconds={name: _median_ms(map(add, of_encoding[name], seconds[name])) for name in answers},
+        search_milliseconds={name: _median_ms(each) for name, each in seconds.items()},
+        overlap={name: _overlap(answers[name], answers[EXACT_NAME]) for name in (search.name, EXACT_NAME)},
+        bytes_per_token={
+            search.name: stats.bytes_per_token,
+            EXACT_NAME: _num_bytes(search.exact_folder) / max(1, stats.num_tokens),
+        },
+        table=compare(runs, questions.qrels, list(METRICS)),
+    )
+
+
+def _asker(index: Index) -> Callable[[list[Array]], list[RerankResult]]:
+    retriever = Retriever(index=index)
+    return lambda embedding: retriever.retrieve(embedding, k=_DEPTH)[0]
+
+
+_Given = TypeVar("_Given")
+_Made = TypeVar("_Made")
+
+
+def _timed(work: Callable[[_Given], _Made], inputs: Mapping[str, _Given]) -> tuple[dict[str, _Made], list[float]]:
+    """Do the work for each input; returns what came out and the seconds of each."""
+    work(next(iter(inputs.values())))  # the first call loads and allocates
+    made, seconds = {}, []
+    for key, value in inputs.items():
+        start = time.perf_counter()
+        made[key] = work(value)
+        seconds.append(time.perf_counter() - start)
+    return made, seconds
+
+
+def _median_ms(seconds: Iterable[float]) -> float:
+    return 1000 * statistics.median(seconds)
+
+
+def _overlap(found: Mapping[str, list[RerankResult]], truth: Mapping[str, list[RerankResult]]) -> float:
+    shares = []
+    for question_id, answers in truth.items():
+        wanted = {answer["id"] for answer in answers[:10]}
+        shares.append(len(wanted & {answer["id"] for answer in found[question_id][:10]}) / max(1, len(wanted)))
+    return statistics.mean(shares)
+
+
+def _num_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _read_speed(facts: Path) -> float | None:
@@ -168,7 +229,7 @@ def _write_speed(facts: Path, documents_per_second: float) -> None:
 
 def _fingerprint(documents: Sequence[Docstring], model: ColBERT) -> str:
     """Name the vectors by all that they depend on: texts, all weights, lengths, dtype. Cost: 0.1 s, 90 MB hashed."""
-    digest = hashlib.sha256(b"float16")
+    digest = hashlib.sha256(b"exact float16, plaid")
     for name, weights in model.state_dict().items():
         digest.update(name.encode())
         digest.update(weights.detach().cpu().contiguous().numpy())

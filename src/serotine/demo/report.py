@@ -37,7 +37,8 @@ class _Row:
 
 
 def _columns() -> tuple[str, ...]:
-    return ("", *(_TITLES[metric] for metric in METRICS), "ms/query", "encoded docs/s")
+    titles = (_TITLES[metric] for metric in METRICS)
+    return ("", *titles, "overlap@10", "ms/query", "of it search", "bytes/token", "encoded docs/s")
 
 
 def _rows(measurement: Measurement, search: LateInteractionSearch) -> list[_Row]:
@@ -46,17 +47,25 @@ def _rows(measurement: Measurement, search: LateInteractionSearch) -> list[_Row]
         means = [next(r.mean for r in measurement.table.rows if (r.run_name, r.metric) == (name, m)) for m in METRICS]
         speed = f"{search.encoded_per_second:.0f}" if name == search.name else "–"
         speed += " (earlier run)" if name == search.name and search.was_cached else ""
-        rows.append(_Row(name, (*(f"{mean:.3f}" for mean in means), f"{milliseconds:.1f}", speed)))
+        cells = (
+            *(f"{mean:.3f}" for mean in means),
+            f"{measurement.overlap[name]:.3f}" if name in measurement.overlap else "–",
+            f"{milliseconds:.1f}",
+            f"{measurement.search_milliseconds[name]:.1f}",
+            f"{measurement.bytes_per_token[name]:.0f}" if name in measurement.bytes_per_token else "–",
+            speed,
+        )
+        rows.append(_Row(name, cells))
     return rows
 
 
-def _differences(measurement: Measurement) -> list[str]:
-    """One sentence per metric: the difference to the baseline and its interval."""
+def _differences(measurement: Measurement, search: LateInteractionSearch) -> list[str]:
+    """One sentence per metric: the difference of the search to the baseline and its interval."""
     return [
         f"{_TITLES[row.metric]}: {row.difference.mean:+.3f} against {measurement.table.baseline_name} "
         f"(95 % interval {row.difference.low:+.3f} to {row.difference.high:+.3f}, n = {row.num_queries})"
         for row in measurement.table.rows
-        if row.difference is not None
+        if row.difference is not None and row.run_name == search.name
     ]
 
 
@@ -73,7 +82,7 @@ def print_measurement(
     for row in _rows(measurement, search):
         table.add_row(row.name, *row.cells)
     console.print(table)
-    for line in _differences(measurement):
+    for line in _differences(measurement, search):
         console.print(f"  {line}", highlight=False, soft_wrap=True)
     if questions.missing or questions.dropped:
         console.print(
@@ -152,14 +161,16 @@ def _header(measurement: Measurement, search: LateInteractionSearch, questions: 
         f"<tr><th>{escape(row.name)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in row.cells)}</tr>"
         for row in _rows(measurement, search)
     )
-    differences = "".join(f"<li>{escape(line)}</li>" for line in _differences(measurement))
+    differences = "".join(f"<li>{escape(line)}</li>" for line in _differences(measurement, search))
     missing = ", ".join(sorted(questions.missing)) or "none"
     return (
         f"<h1>Searching Python's own documentation</h1><p>{len(questions.queries)} questions by people who "
         f"do not know the name that they look for, {len(search.index):,} docstrings of Python "
         f"{platform.python_version()}, Serotine {__version__}. The answers were judged by reading the docstrings.</p>"
         f"<table class=numbers><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><ul>{differences}</ul>"
-        f"<p class=note>Milliseconds are the median of one question at a time, its encoding included. Judged names "
+        f"<p class=note>Milliseconds are the median of one question at a time, its encoding included. Overlap is the "
+        f"share of the first ten answers of exact search that were found; the index holds the same vectors in "
+        f"{search.index.nbits} bits per component. Judged names "
         f"that this Python does not have: {escape(missing)}. Questions left out: {len(questions.dropped)}. The model's "
         f"projection to 128 dimensions was fitted without labels, on texts that include some docstrings of the "
         f"standard library.</p>"

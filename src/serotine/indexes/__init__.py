@@ -7,13 +7,22 @@ from serotine._lazy import lazy_exports
 if TYPE_CHECKING:
     from serotine.indexes.base import Index
     from serotine.indexes.exact.index import Exact
+    from serotine.indexes.plaid.index import PLAID
+    from serotine.indexes.plaid.snapshot import Snapshot
+    from serotine.indexes.plaid.stats import CalibrationPoint, Stats
+    from serotine.indexes.plaid.writer import Writer
 
-__all__ = ["Exact", "Index"]
+__all__ = ["PLAID", "CalibrationPoint", "Exact", "Index", "Snapshot", "Stats", "Writer"]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "CalibrationPoint": "serotine.indexes.plaid.stats",
         "Exact": "serotine.indexes.exact.index",
         "Index": "serotine.indexes.base",
+        "PLAID": "serotine.indexes.plaid.index",
+        "Snapshot": "serotine.indexes.plaid.snapshot",
+        "Stats": "serotine.indexes.plaid.stats",
+        "Writer": "serotine.indexes.plaid.writer",
     },
 )

@@ -6,7 +6,9 @@ do. The vectors of documents are read in `serotine.indexes.chunks`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +23,8 @@ __all__ = [
     "Subset",
     "check_finite",
     "float_dtype",
+    "index_path",
+    "is_id",
     "is_list_of_ids",
     "new_ids",
     "positive_int",
@@ -50,6 +54,20 @@ class Subset(NamedTuple):
     def of_query(self, query: int) -> list[DocumentId]:
         """What one query may return."""
         return self.ids[0 if self.is_shared else query]
+
+
+def index_path(folder: str | os.PathLike[str] | None, name: str | None) -> Path | None:
+    """Return where an index lives on disk, None for one in memory: both arguments are None then."""
+    if folder is None and name is None:
+        return None
+    if not isinstance(folder, (str, os.PathLike)) or name is None:
+        raise InvalidInput(
+            f"index_folder and index_name go together, got {folder!r} and {name!r}; give both for an index on disk, "
+            "neither for one in memory"
+        )
+    if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise InvalidInput(f"index_name must be the plain name of a folder, got {name!r}")
+    return Path(folder, name)
 
 
 def positive_int(value: Any, *, name: str) -> int:
@@ -95,6 +113,11 @@ def new_ids(documents_ids: Any) -> list[DocumentId]:
             raise DuplicateDocument(f"document id {value!r} occurs twice in one call; give each document once")
         seen.add(value)
     return ids
+
+
+def is_id(value: object) -> bool:
+    """Whether a value is of a type that ids have."""
+    return isinstance(value, (str, int, np.integer)) and not isinstance(value, bool)
 
 
 def _plain_id(value: Any) -> DocumentId:
@@ -149,6 +172,8 @@ def check_finite(matrix: TokenMatrix, name_of: Callable[[int], str]) -> None:
     name_of: position of a text -> how the message calls it.
     """
     values = matrix.values
+    if values.dtype == np.float16 and values.size and np.bitwise_and(values.view(np.uint16), 0x7C00).max() < 0x7C00:
+        return  # no exponent of only ones: ten times faster than comparing halves
     largest = min(MAX_MAGNITUDE, float(np.finfo(values.dtype).max))
     if values.size == 0 or max(-float(values.min()), float(values.max())) <= largest:
         return  # NaN survives min and max, and fails every comparison

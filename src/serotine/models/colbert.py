@@ -9,6 +9,7 @@ runs the model; this file is the constructor, the settings and the scores.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +19,8 @@ from serotine.errors import InvalidInput
 from serotine.models import building
 from serotine.models.encoding import Encoder
 from serotine.models.settings import Settings, apply_lengths, positive_int, read_lengths, read_skiplist
-from serotine.scores import maxsim, maxsim_pairwise
+from serotine.scores import Scorer, load_scorer, maxsim, maxsim_pairwise, save_scorer
+from serotine.scores.scorer_files import SCORER_FOLDER
 from serotine.types import TokenMatrix
 
 __all__ = ["ColBERT"]
@@ -106,6 +108,10 @@ class ColBERT(Encoder):
             similarity_fn_name=None if similarity_fn_name is None else _name_of(similarity_fn_name),
             **options,
         )
+        # Beside the modules, not among them: these run one after another, and the plain class must load them all.
+        self.__dict__["_scorer"] = None
+        if model_name_or_path is not None and (Path(model_name_or_path) / SCORER_FOLDER / "config.json").is_file():
+            self.use_scorer(load_scorer(model_name_or_path, device=self.device))
         width = self.get_embedding_dimension()
         if self.truncate_dim is not None and width is not None and self.truncate_dim > width:
             raise InvalidInput(f"truncate_dim={truncate_dim} is more than the {width} dimensions of the model")
@@ -217,6 +223,27 @@ class ColBERT(Encoder):
 
     # Scoring.
 
+    @property
+    def scorer(self) -> Scorer | None:
+        """The learnt score that takes the place of MaxSim in `similarity`, None for MaxSim."""
+        scorer: Scorer | None = self.__dict__.get("_scorer")
+        return scorer
+
+    def use_scorer(self, scorer: Scorer | None) -> None:
+        """Score by a learnt score, and save it with the model; None for MaxSim. Losses do it with theirs.
+
+        Indexes search by MaxSim all the same: fold `TokenWeights` into the vectors, rerank with a `SimilarityMLP`.
+        """
+        if scorer is not None and not isinstance(scorer, Scorer):
+            raise InvalidInput(f"expected a serotine.scores.Scorer or None, got {type(scorer).__name__}")
+        self.__dict__["_scorer"] = scorer
+
+    def save(self, path: str, *args: Any, **kwargs: Any) -> None:
+        """Save as `MultiVectorEncoder` does, and the learnt score, if there is one, in the folder ``scorer``."""
+        super().save(path, *args, **kwargs)
+        if self.scorer is not None:
+            save_scorer(self.scorer, path)
+
     def similarity(self, embeddings1: Any, embeddings2: Any, **kwargs: Any) -> Tensor:
         """Score all queries against all documents; takes the options of `serotine.scores.maxsim`.
 
@@ -229,6 +256,8 @@ class ColBERT(Encoder):
         return self._score(maxsim_pairwise, embeddings1, embeddings2, kwargs)
 
     def _score(self, function: Callable[..., Any], queries: Any, documents: Any, options: dict[str, Any]) -> Tensor:
+        if self.scorer is not None:
+            return self._score_learnt(function, queries, documents, options)
         options.setdefault("length_normalize", self.similarity_fn_name == "meanmaxsim")
         device = options.pop("device", None)
         if device is None:
@@ -238,6 +267,18 @@ class ColBERT(Encoder):
         home = one.device if isinstance(one, Tensor) else torch.device("cpu")
         scores: Tensor = function(_moved(queries, device), _moved(documents, device), **options)
         return scores.to(home)
+
+    def _score_learnt(
+        self, function: Callable[..., Any], queries: Any, documents: Any, options: dict[str, Any]
+    ) -> Tensor:
+        options.pop("device", None)  # the score is where its parameters are
+        wrong = set(options) - {"queries_mask", "documents_mask"}
+        if wrong:
+            raise InvalidInput(f"{sorted(wrong)} are options of MaxSim, but this model has a learnt score")
+        scorer = self.scorer.pairwise if function is maxsim_pairwise else self.scorer  # type: ignore[union-attr]
+        scores: Tensor = scorer(queries, documents, **options)  # type: ignore[misc]
+        one = documents if hasattr(documents, "ndim") else next(iter(documents), None)
+        return scores.to(one.device) if isinstance(one, Tensor) else scores
 
 
 def _moved(embeddings: Any, device: torch.device | str) -> Any:

@@ -6,7 +6,7 @@ tensors on an accelerator, or an explicit device, are scored by torch, there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ def rerank(
     queries_embeddings: Embeddings,
     documents_embeddings: Sequence[Embeddings],
     device: Any = None,
+    *,
+    score_metric: Callable[..., Any] | None = None,
 ) -> list[list[RerankResult]]:
     """Return for each query its candidates as ``{"id", "score"}``, best first; ties stay in the order given.
 
@@ -36,6 +38,9 @@ def rerank(
     documents_embeddings: for each query the ``(num_tokens, dim)`` vectors of its candidates, in the order of the ids.
     device: where torch computes, such as ``"cuda"``. None: where the tensors are. Numpy arrays and tensors on the
     CPU are scored without torch, as is everything if it is ``"cpu"``.
+
+    score_metric: what scores instead of MaxSim, such as the learnt ``model.scorer``: called with one query and its
+    candidates, as lists; see `serotine.scores`. It chooses where to compute.
 
     A candidate's score does not depend on the others: padding takes no part. (On an accelerator, up to rounding.)
     A candidate without tokens comes last, with ``-inf``.
@@ -50,23 +55,29 @@ def rerank(
         >>> rerank([["a", "b"]], np.array([[1.0, 0.0]]), [[np.array([[0.5, 0.5]]), np.array([[1.0, 0.0]])]])
         [[{'id': 'b', 'score': 1.0}, {'id': 'a', 'score': 0.5}]]
     """
-    accelerator = _accelerator(device, queries_embeddings, documents_embeddings)
+    if score_metric is not None and device is not None:
+        raise InvalidInput("give either device or score_metric: the latter computes where its parameters are")
+    accelerator = None if score_metric else _accelerator(device, queries_embeddings, documents_embeddings)
     queries = read_queries(queries_embeddings, dim=None)
     for name, lists in (("documents_ids", documents_ids), ("documents_embeddings", documents_embeddings)):
         if len(lists) != len(queries):
             raise InvalidInput(f"{name} has {len(lists)} lists for {len(queries)} queries, expected one list per query")
     return [
-        _ranked(number, queries[number : number + 1], candidates, embeddings, accelerator)
+        _ranked(number, queries[number : number + 1], candidates, embeddings, accelerator, score_metric)
         for number, (candidates, embeddings) in enumerate(zip(documents_ids, documents_embeddings, strict=True))
     ]
 
 
 def _ranked(
-    number: int, query: TokenMatrix, candidates: Any, embeddings: Embeddings, accelerator: Any
+    number: int, query: TokenMatrix, candidates: Any, embeddings: Embeddings, accelerator: Any, score_metric: Any
 ) -> list[RerankResult]:
     try:
         ids = read_ids(candidates)
-        if accelerator is None:
+        if score_metric is not None:
+            from serotine.rank.by_metric import scores_by_metric
+
+            scores = scores_by_metric(score_metric, query, ids, embeddings)
+        elif accelerator is None:
             scores = _scores(query, ids, embeddings)
         else:
             from serotine.rank.on_device import scores_on_device

@@ -4,12 +4,17 @@ MaxSim reads only the best document token of each query token. So the forward pa
 blocks that fit a cache, keeps their maxima and the int32 position of each maximum, and drops the block; the
 backward pass sums the winning rows. Nothing of the size queries x documents x query tokens x document tokens
 exists at any time. The rules for masks, empty documents and sums over query tokens are in `tensors`.
+
+On CUDA both passes are kernels (`triton_maxima`); without the package triton the code here does the same there.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 from collections.abc import Iterator
+from functools import cache
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +23,7 @@ from torch import Tensor
 
 from serotine.errors import SerotineError
 
-__all__ = ["is_cpu", "token_maxima"]
+__all__ = ["is_cpu", "known_maxima", "token_maxima"]
 
 # Similarities held at once. On a CPU 2**20 float32 per thread are 4 MiB: small enough to stay near the cores between
 # the matrix product and the maximum; smaller blocks gain little and make threads wait for each other more often,
@@ -58,6 +63,15 @@ def token_maxima(
         return _forward(queries, documents, documents_mask, chunk_elements, with_winners=False)[0]
 
 
+def known_maxima(queries: Tensor, documents: Tensor, maxima: Tensor, winners: Tensor) -> Tensor:
+    """Return maxima that were found elsewhere, differentiable in both inputs as `token_maxima` is.
+
+    maxima: `token_maxima` of the inputs. winners: int32, the document token that gave each; saved with the inputs.
+    """
+    result: Tensor = _KnownMaxima.apply(queries, documents, maxima, winners)  # type: ignore[no-untyped-call]
+    return result
+
+
 class _TokenMaxima(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -69,6 +83,7 @@ class _TokenMaxima(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        """Send each gradient to the winning pair of tokens."""
         queries, documents, winners = ctx.saved_tensors
         with torch.no_grad():
             grads = _backward(queries, documents, winners, gradient, wanted=ctx.needs_input_grad[:2])
@@ -77,6 +92,15 @@ class _TokenMaxima(torch.autograd.Function):
             # constants where ``gradient`` is one, and a gradient penalty would silently train nothing.
             grads = _RefuseSecondDerivative.apply(queries, documents, gradient, *grads)  # type: ignore[no-untyped-call]
         return *grads, None, None
+
+
+class _KnownMaxima(_TokenMaxima):
+    """The same backward pass; the forward pass was done by the caller."""
+
+    @staticmethod
+    def forward(ctx: Any, queries: Tensor, documents: Tensor, maxima: Tensor, winners: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(queries, documents, winners)
+        return maxima.clone()
 
 
 class _RefuseSecondDerivative(torch.autograd.Function):
@@ -102,6 +126,12 @@ def _backward(
     queries: Tensor, documents: Tensor, winners: Tensor, gradient: Tensor, *, wanted: tuple[bool, bool]
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return the gradients of the sides that are wanted, each in the shape and dtype of its side."""
+    kernels = _kernels_for(queries, documents)
+    if kernels is not None:
+        grads: tuple[Tensor | None, Tensor | None] = kernels.maxima_gradients(
+            queries, documents, winners, gradient, wanted=wanted
+        )
+        return grads
     grad_queries = torch.zeros(queries.shape, dtype=gradient.dtype, device=queries.device) if wanted[0] else None
     grad_documents = torch.empty_like(documents) if wanted[1] else None
     groups, num_documents, document_tokens, dim = documents.shape
@@ -125,6 +155,12 @@ def _forward(
     with_winners: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Fill maxima and, if asked, winners (int32, same shape), block by block."""
+    kernels = _kernels_for(queries, documents)
+    if kernels is not None:
+        filled: tuple[Tensor, Tensor | None] = kernels.maxima(
+            queries, documents, documents_mask, with_winners=with_winners
+        )
+        return filled
     on_cpu = is_cpu(queries)
     product_dtype = _product_dtype(queries, documents)
     shape = (queries.shape[0], documents.shape[1], queries.shape[1])
@@ -160,9 +196,27 @@ def _block_maximum(
 
 
 def _product_dtype(queries: Tensor, documents: Tensor) -> torch.dtype:
-    """float32 on a CPU, which rounds no similarity of 16-bit inputs; elsewhere the wider of the two, for speed."""
+    """float32 on a CPU and on CUDA, which rounds no similarity of 16-bit inputs; elsewhere the wider, for speed.
+
+    On CUDA this path stands in where the kernels are missing, and must not give another result than they do.
+    """
     wider = torch.promote_types(queries.dtype, documents.dtype)
-    return torch.float32 if is_cpu(queries) and wider is not torch.float64 else wider
+    return torch.float32 if (is_cpu(queries) or queries.is_cuda) and wider is not torch.float64 else wider
+
+
+def _kernels_for(queries: Tensor, documents: Tensor) -> ModuleType | None:
+    """Return the kernels for these tensors, None where the code here does the work."""
+    if not queries.is_cuda or torch.float64 in (queries.dtype, documents.dtype):
+        return None
+    return _triton_kernels()
+
+
+@cache
+def _triton_kernels() -> ModuleType | None:
+    # torch for CUDA brings triton with it on Linux; on other systems it may be missing.
+    if importlib.util.find_spec("triton") is None:
+        return None
+    return importlib.import_module("serotine.scores.triton_maxima")
 
 
 def is_cpu(tensor: Tensor) -> bool:

@@ -17,7 +17,14 @@ from serotine.scores._inputs import check_mask_shape
 from serotine.scores.dispatch import maxsim, maxsim_own, maxsim_pairwise
 from serotine.types import Embeddings
 
-__all__ = ["ColBERTScores", "colbert_kd_scores", "colbert_scores", "colbert_scores_pairwise"]
+__all__ = [
+    "ColBERTScores",
+    "colbert_kd_scores",
+    "colbert_scores",
+    "colbert_scores_pairwise",
+    "flatten_groups",
+    "shape_in_words",
+]
 
 
 def colbert_scores(
@@ -42,7 +49,7 @@ def colbert_scores(
         (2, 6)
     """
     if getattr(documents_embeddings, "ndim", None) == 4:
-        documents_embeddings, documents_mask = _flatten_groups(documents_embeddings, documents_mask)
+        documents_embeddings, documents_mask = flatten_groups(documents_embeddings, documents_mask)
     return maxsim(
         queries_embeddings,
         documents_embeddings,
@@ -99,9 +106,9 @@ def colbert_kd_scores(
     if getattr(documents_embeddings, "ndim", None) != 4:
         raise DimensionMismatch(
             "documents_embeddings must be 4-D (num_queries, documents_per_query, num_tokens, dim), got "
-            f"{_shape_in_words(documents_embeddings)}"
+            f"{shape_in_words(documents_embeddings)}"
         )
-    documents, documents_mask = _flatten_groups(documents_embeddings, documents_mask)
+    documents, documents_mask = flatten_groups(documents_embeddings, documents_mask)
     return maxsim_own(
         queries_embeddings,
         documents,
@@ -145,11 +152,12 @@ class ColBERTScores:
         return asdict(self)
 
 
-def _shape_in_words(embeddings: Any) -> str:
+def shape_in_words(embeddings: Any) -> str:
+    """Say, for a message, what came instead of the expected array."""
     return f"shape {tuple(embeddings.shape)}" if hasattr(embeddings, "shape") else type(embeddings).__name__
 
 
-def _flatten_groups(documents: Any, mask: Any) -> tuple[Any, Any]:
+def flatten_groups(documents: Any, mask: Any) -> tuple[Any, Any]:
     """Lay groups end to end: ``(Q, N, T, dim)`` -> ``(Q * N, T, dim)``, and the mask likewise. Views where possible."""
     num_queries, num_documents, num_tokens, dim = documents.shape
     flat = documents.reshape(num_queries * num_documents, num_tokens, dim)

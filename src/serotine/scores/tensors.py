@@ -12,7 +12,7 @@ from serotine.errors import DimensionMismatch
 from serotine.scores._padding import Padded
 from serotine.scores.autograd import is_cpu, token_maxima
 
-__all__ = ["score_cross", "score_own"]
+__all__ = ["check_dims", "nothing", "score_cross", "score_own"]
 
 
 def score_cross(
@@ -27,9 +27,9 @@ def score_cross(
 
     Options and result: see `serotine.scores.maxsim`.
     """
-    _check_dims(queries, documents)
+    check_dims(queries, documents)
     if min(len(queries.tokens), len(documents.tokens)) == 0:
-        return _nothing(queries, documents).expand(len(queries.tokens), len(documents.tokens))
+        return nothing(queries, documents).expand(len(queries.tokens), len(documents.tokens))
     num_queries, query_tokens, dim = queries.tokens.shape
     counting = None
     if queries.mask is not None and is_cpu(queries.mask):
@@ -62,10 +62,10 @@ def score_own(
     chunk_elements: int | None = None,
 ) -> Tensor:
     """Score each query against its own documents: ``(A, S, dim)``, ``(A * B, T, dim)`` -> ``(A, B)``."""
-    _check_dims(queries, documents)
+    check_dims(queries, documents)
     num_queries = len(queries.tokens)
     if num_queries * documents_per_query == 0:
-        return _nothing(queries, documents).expand(num_queries, documents_per_query)
+        return nothing(queries, documents).expand(num_queries, documents_per_query)
     tokens = documents.tokens.view(num_queries, documents_per_query, *documents.tokens.shape[1:])
     mask = None if documents.mask is None else documents.mask.view(tokens.shape[:3])
     maxima = _maxima(_without_masked(queries), tokens, mask, masked_as_zero, chunk_elements)
@@ -87,7 +87,7 @@ def _maxima(
 ) -> Tensor:
     """`token_maxima` of any shape: ``(groups, num_documents, query_tokens)``; empty documents are settled later."""
     if documents.shape[2] == 0 or rows.shape[1] == 0:
-        return _nothing(Padded(rows, None), Padded(documents, None)).expand(*documents.shape[:2], rows.shape[1])
+        return nothing(Padded(rows, None), Padded(documents, None)).expand(*documents.shape[:2], rows.shape[1])
     maxima = token_maxima(rows, documents, mask, chunk_elements=chunk_elements)
     if mask is not None and masked_as_zero:
         # One similarity of 0 among the others raises a negative maximum to 0 and changes no other.
@@ -115,14 +115,15 @@ def _counts(queries: Padded) -> Tensor:
     return queries.mask.sum(dim=1).clamp_min(1)
 
 
-def _nothing(queries: Padded, documents: Padded) -> Tensor:
+def nothing(queries: Padded, documents: Padded) -> Tensor:
     """Return a scalar 0 that depends on both sides, so that their gradients are zeros rather than missing."""
     wide = torch.float64 in (queries.tokens.dtype, documents.tokens.dtype)
     dtype = torch.float64 if wide else torch.float32
     return queries.tokens.flatten()[:0].sum(dtype=dtype) + documents.tokens.flatten()[:0].sum(dtype=dtype)
 
 
-def _check_dims(queries: Padded, documents: Padded) -> None:
+def check_dims(queries: Padded, documents: Padded) -> None:
+    """Raise DimensionMismatch for sides of two widths."""
     found = queries.tokens.shape[-1], documents.tokens.shape[-1]
     # A side without texts may not know its dimension.
     if found[0] != found[1] and (len(queries.tokens) or found[0]) and (len(documents.tokens) or found[1]):

@@ -121,7 +121,8 @@ class FolderStore:
         except CommitFailed as error:
             self._broken = CommitFailed(
                 f"could not flush {self._folder} after the change: {error.__cause__}. Whether the change survives a "
-                "loss of power is unknown; open the index again to see what it holds"
+                "loss of power is unknown; open the index again to see what it holds",
+                outcome="unknown",
             )
             raise self._broken from error
 

@@ -15,6 +15,8 @@ from serotine.errors import DimensionMismatch, DuplicateDocument, InvalidInput, 
 from serotine.indexes.base import Index
 from serotine.indexes.checks import (
     float_dtype,
+    index_path,
+    is_id,
     is_list_of_ids,
     new_ids,
     positive_int,
@@ -90,7 +92,7 @@ class Exact(Index):
             None if dim is None else positive_int(dim, name="dim"),
         )
         lock_timeout_s = seconds(lock_timeout_s, name="lock_timeout_s")
-        self._folder = _index_path(index_folder, index_name)
+        self._folder = index_path(index_folder, index_name)
         self._open_store: Store | None
         if self._folder is None:
             self._open_store = MemoryStore(empty, lock_timeout_s=lock_timeout_s)
@@ -230,8 +232,7 @@ class Exact(Index):
         return len(self._store.current())
 
     def __contains__(self, document_id: object) -> bool:
-        is_id = isinstance(document_id, (str, int, np.integer)) and not isinstance(document_id, bool)
-        return is_id and self._store.current().find(read_ids(document_id)[0]) is not None
+        return is_id(document_id) and self._store.current().find(read_ids(document_id)[0]) is not None
 
     def __repr__(self) -> str:
         where = "in memory" if self._folder is None else str(self._folder)
@@ -239,19 +240,6 @@ class Exact(Index):
             return f"Exact(closed, {where})"
         snapshot = self._open_store.current()
         return f"Exact({len(snapshot)} documents, dim={snapshot.dim}, {snapshot.dtype.name}, {where})"
-
-
-def _index_path(folder: str | os.PathLike[str] | None, name: str | None) -> Path | None:
-    if folder is None and name is None:
-        return None
-    if not isinstance(folder, (str, os.PathLike)) or name is None:
-        raise InvalidInput(
-            f"index_folder and index_name go together, got {folder!r} and {name!r}; give both for an index on disk, "
-            "neither for one in memory"
-        )
-    if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\0" in name:
-        raise InvalidInput(f"index_name must be the plain name of a folder, got {name!r}")
-    return Path(folder, name)
 
 
 def _check_requirements(folder: Path, found: Snapshot, required: Snapshot, *, requires_dtype: bool) -> None:

@@ -1,0 +1,162 @@
+#include "bindings/plaid_search.h"
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "bindings/document_keys.h"
+#include "search/search.h"
+
+namespace serotine::bindings {
+namespace {
+
+using search::Filter;
+using search::Hit;
+using search::Query;
+
+// Signals are looked at between batches: first after so many queries, later about every kBatchTime.
+constexpr std::uint64_t kFirstBatch = 16;
+constexpr std::uint64_t kLargestBatch = 4096;
+constexpr std::chrono::duration<double> kBatchTime{0.2};
+
+std::vector<Query> to_queries(const kernels::PackedTokens& packed, const std::optional<Floats>& weights) {
+  if (weights && weights->size() != static_cast<std::uint64_t>(packed.offsets.back())) {
+    throw InvalidInput("weights has " + std::to_string(weights->size()) + " values, expected one for each of the " +
+                       std::to_string(packed.offsets.back()) + " query tokens");
+  }
+  std::vector<Query> queries(packed.num_texts());
+  for (std::size_t i = 0; i < queries.size(); ++i) {
+    const auto first = static_cast<std::uint64_t>(packed.offsets[i]);
+    queries[i].tokens = static_cast<const float*>(packed.values) + first * packed.dim;
+    queries[i].num_tokens = static_cast<std::uint64_t>(packed.offsets[i + 1]) - first;
+    queries[i].weights = weights ? weights->data() + first : nullptr;
+    if (queries[i].num_tokens == 0) {
+      throw InvalidInput("query " + std::to_string(i) + " has no tokens");
+    }
+  }
+  return queries;
+}
+
+// One bitmap per segment with the documents of these keys; keys of no document are ignored.
+Filter to_filter(const index::Snapshot& snapshot, const std::vector<segment::DocumentKey>& keys) {
+  Filter filter;
+  for (const search::SegmentView& view : snapshot.view().segments) {
+    filter.allowed.emplace_back((view.segment->num_documents() + 63) / 64);
+  }
+  for (const segment::DocumentKey& key : keys) {
+    if (const std::optional<Hit> place = snapshot.find(key)) {
+      filter.allowed[place->segment][place->document / 64] |= std::uint64_t{1} << (place->document % 64);
+    }
+  }
+  return filter;
+}
+
+// The subsets of a call, as keys: none, one for all queries, or one per query.
+class Subsets {
+ public:
+  Subsets(const std::optional<nb::list>& lists, std::size_t num_queries) {
+    if (!lists) {
+      return;
+    }
+    if (lists->size() != 1 && lists->size() != num_queries) {
+      throw InvalidInput("subsets has " + std::to_string(lists->size()) + " lists of ids for " +
+                         std::to_string(num_queries) + " queries, expected one or one each");
+    }
+    for (const nb::handle list : *lists) {
+      keys_.push_back(possible_keys(nb::cast<nb::list>(list)));
+    }
+  }
+
+  // Filters of the queries [first, last); the shared one is made once.
+  std::span<const Filter> filters(const index::Snapshot& snapshot, std::size_t first, std::size_t last) {
+    if (keys_.size() == 1) {
+      if (filters_.empty()) {
+        filters_.push_back(to_filter(snapshot, keys_.front()));
+      }
+      return filters_;
+    }
+    filters_.clear();
+    for (std::size_t i = first; i < last && !keys_.empty(); ++i) {
+      filters_.push_back(to_filter(snapshot, keys_[i]));
+    }
+    return filters_;
+  }
+
+ private:
+  std::vector<std::vector<segment::DocumentKey>> keys_;
+  std::vector<Filter> filters_;
+};
+
+void append_hits(const index::Snapshot& snapshot, const std::vector<std::vector<Hit>>& hits_of_queries,
+                 nb::list& rankings) {
+  const nb::str id_name("id");
+  const nb::str score_name("score");
+  for (const std::vector<Hit>& hits : hits_of_queries) {
+    nb::list ranking;
+    for (const Hit& hit : hits) {
+      nb::dict result;
+      result[id_name] = id_of(snapshot.view().segments[hit.segment].segment->key(hit.document));
+      result[score_name] = nb::float_(static_cast<double>(hit.score));
+      ranking.append(std::move(result));
+    }
+    rankings.append(std::move(ranking));
+  }
+}
+
+nb::list run(const index::Snapshot& snapshot, std::span<const Query> queries, Subsets& subsets,
+             const search::SearchOptions& options) {
+  using Clock = std::chrono::steady_clock;
+  nb::list rankings;
+  std::uint64_t batch = std::max(kFirstBatch, options.num_threads);
+  for (std::size_t first = 0; first < queries.size();) {
+    const std::size_t last = first + std::min<std::size_t>(batch, queries.size() - first);
+    const Clock::time_point start = Clock::now();
+    std::vector<std::vector<Hit>> hits;
+    {
+      const nb::gil_scoped_release release;
+      hits = search::search_batch(snapshot.view(), queries.subspan(first, last - first),
+                                  subsets.filters(snapshot, first, last), options);
+    }
+    append_hits(snapshot, hits, rankings);
+    if (PyErr_CheckSignals() != 0) {
+      throw nb::python_error();
+    }
+    const std::chrono::duration<double> taken = Clock::now() - start;
+    const double fitting = static_cast<double>(last - first) * (kBatchTime / std::max(taken, kBatchTime / 1e6));
+    batch = std::clamp(static_cast<std::uint64_t>(std::min(fitting, 1e9)), options.num_threads,
+                       std::max(kLargestBatch, options.num_threads));
+    first = last;
+  }
+  return rankings;
+}
+
+}  // namespace
+
+nb::list search_snapshot(const PlaidSnapshot& self, const ConstMatrix& values, const Offsets& offsets, std::uint64_t k,
+                         const std::optional<nb::list>& subsets, const std::optional<Floats>& weights, float recall,
+                         std::optional<std::uint32_t> cells, std::optional<std::uint32_t> candidates, bool exhaustive,
+                         std::uint64_t num_threads) {
+  const kernels::PackedTokens packed = packed_tokens("queries", values, "float32", offsets, std::nullopt);
+  const std::uint64_t dim = self.snapshot->view().dim;
+  if (dim != 0 && packed.dim != dim) {
+    throw DimensionMismatch("queries have dimension " + std::to_string(packed.dim) + ", the index " +
+                            std::to_string(dim));
+  }
+  if (k == 0 || num_threads == 0) {
+    throw InvalidInput("k and num_threads must be at least 1");
+  }
+  const std::vector<Query> queries = to_queries(packed, weights);
+  Subsets allowed(subsets, queries.size());
+  search::SearchOptions options;
+  options.k = k;
+  options.recall = recall;
+  options.cells = cells;
+  options.candidates = candidates;
+  options.exhaustive = exhaustive;
+  options.num_threads = num_threads;
+  return run(*self.snapshot, queries, allowed, options);
+}
+
+}  // namespace serotine::bindings

@@ -1,0 +1,108 @@
+#include "index/index.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "index/store.h"
+
+namespace serotine::index {
+namespace {
+
+// How often a reader starts again because the files that it was opening have been collected. Each time a newer
+// generation is there, so only a writer that commits faster than a reader opens can use them up.
+constexpr int kMaxAttempts = 100;
+
+}  // namespace
+
+Index::Index(std::shared_ptr<io::Directory> directory, IndexOptions options)
+    : directory_(std::move(directory)), options_(std::move(options)), override_pending_(options_.override_existing) {}
+
+std::shared_ptr<const Snapshot> Index::empty_snapshot() const {
+  format::Manifest manifest;
+  manifest.index = random_uuid();
+  manifest.settings = options_.settings.value_or(format::Settings{});
+  return Snapshot::open(*directory_, std::move(manifest), nullptr, false);
+}
+
+std::shared_ptr<const Snapshot> Index::snapshot() {
+  const std::scoped_lock lock(mutex_);
+  if (override_pending_) {
+    if (!newest_) {
+      newest_ = empty_snapshot();
+    }
+    return newest_;
+  }
+  for (int attempt = 1;; ++attempt) {
+    const std::uint64_t generation = newest_generation(*directory_);
+    if (newest_ && (generation == seen_generation_ || generation == newest_->manifest().generation)) {
+      return newest_;
+    }
+    try {
+      std::optional<format::Manifest> manifest = load_newest_manifest(*directory_, options_.recover_previous);
+      newest_ = manifest ? Snapshot::open(*directory_, std::move(*manifest), newest_.get(), options_.verify_values)
+                         : empty_snapshot();
+      seen_generation_ = generation;
+      return newest_;
+    } catch (const CorruptIndex&) {
+      // A writer may have collected what this generation consists of; then a newer one is there.
+      if (attempt == kMaxAttempts || newest_generation(*directory_) == generation) {
+        throw;
+      }
+    }
+  }
+}
+
+std::shared_ptr<const Snapshot> Index::base_of(const std::optional<format::Manifest>& current) {
+  const std::scoped_lock lock(mutex_);
+  if (override_pending_) {
+    format::Manifest manifest;
+    manifest.index = current ? current->index : random_uuid();
+    manifest.generation = current ? current->generation : 0;
+    manifest.next_file = current ? current->next_file : 1;
+    manifest.settings = options_.settings.value_or(format::Settings{});
+    return Snapshot::open(*directory_, std::move(manifest), nullptr, false);
+  }
+  if (!current) {
+    newest_ = empty_snapshot();
+    seen_generation_ = 0;
+    return newest_;
+  }
+  if (!newest_ || newest_->manifest() != *current) {
+    newest_ = Snapshot::open(*directory_, *current, newest_.get(), options_.verify_values);
+    seen_generation_ = current->generation;
+  }
+  return newest_;
+}
+
+std::shared_ptr<const Snapshot> Index::committed(const format::Manifest& manifest) {
+  const std::scoped_lock lock(mutex_);
+  const bool is_first = std::exchange(override_pending_, false);
+  const Snapshot* previous = is_first ? nullptr : newest_.get();
+  newest_ = Snapshot::open(*directory_, manifest, previous, false);
+  seen_generation_ = manifest.generation;
+  return newest_;
+}
+
+void Index::check() const {
+  const std::optional<format::Manifest> manifest = load_newest_manifest(*directory_);
+  if (!manifest) {
+    return;
+  }
+  const std::shared_ptr<const Snapshot> snapshot = Snapshot::open(*directory_, *manifest, nullptr, true);
+  const search::View& view = snapshot->view();
+  for (std::size_t i = 0; i < view.segments.size(); ++i) {
+    const segment::Segment& segment = *view.segments[i].segment;
+    for (std::uint64_t document = 0; document < segment.num_documents(); ++document) {
+      if (view.segments[i].deletions->contains(document)) {
+        continue;
+      }
+      const std::optional<search::Hit> found = snapshot->find(segment.key(document));
+      if (!found || found->segment != i) {
+        throw CorruptIndex(directory_->describe(file_path(format::FileKind::kSegment, segment.uuid())),
+                           "each document in one segment", "document " + std::to_string(document) + " in two");
+      }
+    }
+  }
+}
+
+}  // namespace serotine::index

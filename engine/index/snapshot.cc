@@ -1,0 +1,71 @@
+#include <utility>
+
+#include "index/index.h"
+#include "index/store.h"
+
+namespace serotine::index {
+
+std::shared_ptr<const Snapshot> Snapshot::open(const io::Directory& directory, format::Manifest manifest,
+                                               const Snapshot* previous, bool verify_values) {
+  const auto map = [&](format::FileKind kind, const Uuid& uuid) {
+    std::shared_ptr<const io::MappedFile> file = directory.map(file_path(kind, uuid));
+    if (!file) {
+      throw CorruptIndex(directory.describe(file_path(kind, uuid)), "a file that the manifest names", "none");
+    }
+    return file;
+  };
+  auto snapshot = std::make_shared<Snapshot>();
+  snapshot->manifest_bytes_ = directory.size(manifest_path(manifest.generation)).value_or(0);
+  snapshot->files_ = open_files(manifest, map, previous == nullptr ? nullptr : &previous->files_,
+                                previous == nullptr ? nullptr : &previous->manifest_);
+  snapshot->manifest_ = std::move(manifest);
+  if (verify_values) {
+    for (const auto& codebook : snapshot->files_.codebooks) {
+      codebook->verify_all();
+    }
+    for (const search::SegmentView& view : snapshot->view().segments) {
+      view.segment->verify_all();
+    }
+  }
+  return snapshot;
+}
+
+std::uint64_t Snapshot::num_documents() const noexcept {
+  std::uint64_t total = 0;
+  for (const format::SegmentRef& segment : manifest_.segments) {
+    total += segment.num_documents - segment.num_deleted;
+  }
+  return total;
+}
+
+std::uint64_t Snapshot::num_tokens() const noexcept {
+  std::uint64_t total = 0;
+  for (const format::SegmentRef& segment : manifest_.segments) {
+    total += segment.num_tokens - segment.deleted_tokens;
+  }
+  return total;
+}
+
+std::uint64_t Snapshot::num_bytes() const noexcept {
+  std::uint64_t total = manifest_bytes_;
+  for (const format::CodebookRef& codebook : manifest_.codebooks) {
+    total += codebook.file.length;
+  }
+  for (const format::SegmentRef& segment : manifest_.segments) {
+    total += segment.file.length + (segment.deletions ? segment.deletions->length : 0);
+  }
+  return total;
+}
+
+std::optional<search::Hit> Snapshot::find(std::string_view key) const noexcept {
+  for (std::size_t i = view().segments.size(); i-- > 0;) {  // recent documents are asked for most
+    const search::SegmentView& part = view().segments[i];
+    const std::optional<std::uint32_t> document = part.segment->find(key);
+    if (document && !part.deletions->contains(*document)) {
+      return search::Hit{static_cast<std::uint32_t>(i), *document, 0.0F};
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace serotine::index

@@ -1,0 +1,107 @@
+#include "index/store.h"
+
+#include <stdexcept>
+
+#include "base/error.h"
+#include "index/garbage.h"
+#include "index/session_state.h"
+
+namespace serotine::index {
+namespace {
+
+constexpr int kMaxAttempts = 16;  // at reading a manifest while a writer makes newer ones
+
+// nullopt if the manifest is gone: a writer has removed it because there are newer ones.
+std::optional<format::Manifest> load_manifest(const io::Directory& directory, std::uint64_t generation) {
+  auto file = directory.map(manifest_path(generation));
+  if (!file) {
+    return std::nullopt;
+  }
+  format::Manifest manifest = format::read_manifest(std::move(file));
+  if (manifest.generation != generation) {
+    throw CorruptIndex(directory.describe(manifest_path(generation)), "generation " + std::to_string(generation),
+                       "generation " + std::to_string(manifest.generation));
+  }
+  return manifest;
+}
+
+}  // namespace
+
+std::string extension_of(format::FileKind kind) {
+  switch (kind) {
+    case format::FileKind::kSegment:
+      return ".seg";
+    case format::FileKind::kDeletions:
+      return ".del";
+    case format::FileKind::kCodebook:
+      return ".cbk";
+    case format::FileKind::kManifest:
+      break;
+  }
+  throw std::logic_error("only segments, codebooks and deletions are published under their uuids");
+}
+
+std::string folder_of(format::FileKind kind) {
+  switch (kind) {
+    case format::FileKind::kSegment:
+      return "segments";
+    case format::FileKind::kDeletions:
+      return "deletes";
+    case format::FileKind::kCodebook:
+      return "codebooks";
+    case format::FileKind::kManifest:
+      break;
+  }
+  throw std::logic_error("manifests lie in the root");
+}
+
+std::string file_path(format::FileKind kind, const Uuid& uuid) {
+  return folder_of(kind) + "/" + uuid.to_hex() + extension_of(kind);
+}
+
+std::string staging_path(const Uuid& uuid) { return std::string(kStagingFolder) + "/" + uuid.to_hex(); }
+
+std::string manifest_path(std::uint64_t generation) {
+  std::string digits = std::to_string(generation);
+  return "manifest-" + std::string(20 - digits.size(), '0') + digits;
+}
+
+std::uint64_t newest_generation(const io::Directory& directory) {
+  const std::vector<std::uint64_t> generations = list_generations(directory);
+  return generations.empty() ? 0 : generations.back();
+}
+
+std::optional<format::Manifest> load_newest_manifest(const io::Directory& directory, bool recover_previous) {
+  for (int attempt = 0; attempt < kMaxAttempts; ++attempt) {
+    std::vector<std::uint64_t> generations = list_generations(directory);
+    if (generations.empty()) {
+      return std::nullopt;
+    }
+    for (; !generations.empty(); generations.pop_back()) {
+      try {
+        if (std::optional<format::Manifest> manifest = load_manifest(directory, generations.back())) {
+          return manifest;
+        }
+        break;  // look again
+      } catch (const CorruptIndex&) {
+        if (!recover_previous || generations.size() == 1) {
+          throw;
+        }
+      }
+    }
+  }
+  throw StorageError(directory.describe("") + ": every manifest that was listed was gone when it was opened, " +
+                     std::to_string(kMaxAttempts) + " times. Is another program changing the folder?");
+}
+
+format::FileReader open_file(const io::Directory& directory, format::FileKind kind, const Uuid& index,
+                             const format::FileRef& file) {
+  const std::string path = file_path(kind, file.uuid);
+  auto mapped = directory.map(path);
+  if (!mapped) {
+    throw CorruptIndex(directory.describe(path), "a file of " + std::to_string(file.length) + " bytes", "none");
+  }
+  return {std::move(mapped), kind, &index, &file};
+}
+
+}  // namespace serotine::index

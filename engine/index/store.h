@@ -1,0 +1,75 @@
+// How does a change become durable?  The one commit sequence, the one lock, and what may be deleted when.
+//
+//   LOCK                                  held by the writer
+//   manifest-<20 digits>                  the highest number is the index
+//   segments/<uuid>.seg, codebooks/<uuid>.cbk, deletes/<uuid>.del        immutable
+//   tmp/<uuid>                            garbage unless its writer lives
+//
+// Knows files, not what is in them.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "format/file.h"
+#include "format/manifest.h"
+#include "io/directory.h"
+
+namespace serotine::index {
+
+// Folder and name of a published file, from nothing but its kind and uuid.
+[[nodiscard]] std::string file_path(format::FileKind kind, const Uuid& uuid);
+[[nodiscard]] std::string manifest_path(std::uint64_t generation);
+
+// Number of the newest manifest, 0 if there is none. One listing of the root: what a reader does per call.
+[[nodiscard]] std::uint64_t newest_generation(const io::Directory& directory);
+
+// The newest manifest, checked; nothing if the directory holds no index. A corrupt newest manifest is an error, never
+// a reason to take an older one, unless recover_previous says so.
+[[nodiscard]] std::optional<format::Manifest> load_newest_manifest(const io::Directory& directory,
+                                                                   bool recover_previous = false);
+
+// A published file, its frame checked against what the manifest says. Throws CorruptIndex also if there is none: a
+// reader that finds a newer manifest then starts again with that.
+[[nodiscard]] format::FileReader open_file(const io::Directory& directory, format::FileKind kind, const Uuid& index,
+                                           const format::FileRef& file);
+
+// The one writer of a directory, from taking the lock to letting it go.
+class WriteSession {
+ public:
+  // Takes the lock (IndexLocked after the timeout), reads the newest manifest, removes garbage of crashed writers: all
+  // that is in tmp/, and published files that no manifest mentions. One thread at a time may use a session.
+  WriteSession(std::shared_ptr<io::Directory> directory, std::chrono::milliseconds lock_timeout);
+  ~WriteSession();  // removes what was staged and not committed
+
+  // What was there when the session began or was committed last; nothing for a new index.
+  [[nodiscard]] const std::optional<format::Manifest>& current() const noexcept;
+
+  // A new file in tmp/. Its uuid must come from derived_uuid(index uuid, next_file++) of the manifest to be committed.
+  // Staging a uuid again starts its file over: what a caller does after an attempt that failed.
+  [[nodiscard]] std::unique_ptr<io::WritableFile> stage(format::FileKind kind, const Uuid& uuid);
+  // Throws OutOfSpace if fewer bytes than this are known to be free: to be asked before a large change is begun.
+  void require_space(std::uint64_t bytes) const;
+  // Drops a staged file (a segment that was merged away before its commit).
+  void discard(const Uuid& uuid);
+  // A staged file (finished, not yet published) or a published one, mapped; nullptr if neither is there.
+  [[nodiscard]] std::shared_ptr<const io::MappedFile> map(format::FileKind kind, const Uuid& uuid) const;
+
+  // Publishes every staged file that `next` refers to, then `next` itself as generation current + 1 (set here), then
+  // collects garbage. Returns the generation: from then on the change survives anything.
+  // Throws CommitFailed (kUnchanged: the index is as before, the session usable; kUnknown: this session is poisoned
+  // and every later call throws) or OutOfSpace; InvalidInput if `next` does not follow from current(). After any of
+  // them nothing is staged any more. Files that `next` does not refer to stay staged if the commit succeeds.
+  std::uint64_t commit(format::Manifest next);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace serotine::index

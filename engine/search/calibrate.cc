@@ -1,0 +1,122 @@
+#include "search/calibrate.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+
+#include "base/parallel.h"
+
+namespace serotine::search {
+namespace {
+
+// Cheapest first; recall is filled in. Each point widens the stage that the one before lost most in.
+constexpr std::array<format::CalibrationPoint, 10> kLadder{{
+    {4, 100, 30, 0},
+    {6, 150, 40, 0},
+    {8, 200, 60, 0},
+    {12, 300, 80, 0},
+    {16, 400, 100, 0},
+    {16, 600, 150, 0},
+    {24, 800, 200, 0},
+    {32, 1'200, 300, 0},
+    {48, 2'000, 500, 0},
+    {64, 4'000, 1'000, 0},
+}};
+
+// Without a calibration: the point that held on every collection that was tried.
+constexpr std::size_t kCautious = 6;
+
+constexpr std::uint64_t kTop = 10;
+
+// Tokens that exhaustive scans may read in all: collections are measured with fewer queries the larger they are, but
+// never with fewer than kFewestQueries.
+constexpr std::uint64_t kScannedTokens = std::uint64_t{1} << 26;
+constexpr std::uint64_t kFewestQueries = 16;
+
+[[nodiscard]] std::vector<Hit> best_without_source(const View& view, const PseudoQuery& query,
+                                                   const SearchOptions& options, Scratch& scratch) {
+  std::vector<Hit> hits = search(view, {query.tokens.data(), query.num_tokens, nullptr}, nullptr, options, scratch);
+  if (query.source) {
+    std::erase_if(hits, [&](const Hit& hit) {
+      return hit.segment == query.source->segment && hit.document == query.source->document;
+    });
+  }
+  hits.resize(std::min<std::uint64_t>(hits.size(), kTop));
+  return hits;
+}
+
+struct Measured {
+  std::uint64_t wanted = 0;
+  std::array<std::uint64_t, kLadder.size()> found{};
+};
+
+[[nodiscard]] Measured measure(const View& view, const PseudoQuery& query, Scratch& scratch) {
+  SearchOptions options;
+  options.k = kTop + 1;  // the source may be among them
+  options.exhaustive = true;
+  const std::vector<Hit> wanted = best_without_source(view, query, options, scratch);
+  options.exhaustive = false;
+  Measured measured;
+  measured.wanted = wanted.size();
+  for (std::size_t point = 0; point < kLadder.size(); ++point) {
+    options.cells = kLadder[point].cells;
+    options.candidates = kLadder[point].candidates;
+    options.rescored = kLadder[point].rescored;
+    for (const Hit& hit : best_without_source(view, query, options, scratch)) {
+      // A document that ties with the last wanted one is as good.
+      measured.found[point] += !wanted.empty() && hit.score >= wanted.back().score ? 1 : 0;
+    }
+  }
+  return measured;
+}
+
+}  // namespace
+
+std::vector<format::CalibrationPoint> calibrate(const View& view, const std::vector<PseudoQuery>& queries,
+                                                std::uint64_t num_threads, const codec::Progress& progress) {
+  std::uint64_t num_tokens = 1;
+  for (const SegmentView& segment : view.segments) {
+    num_tokens += segment.segment->num_tokens();
+  }
+  const std::uint64_t num_queries =
+      std::min<std::uint64_t>(queries.size(), std::max(kScannedTokens / num_tokens, kFewestQueries));
+  if (num_queries == 0) {
+    return {};
+  }
+  num_threads = std::clamp<std::uint64_t>(num_queries, 1, std::max<std::uint64_t>(num_threads, 1));
+  std::vector<Scratch> scratch(num_threads);
+  std::vector<Measured> measured(num_queries);
+  std::atomic<std::uint64_t> num_done{0};
+  parallel_for(num_queries, num_threads, [&](std::uint64_t worker, std::uint64_t number) {
+    // Spread evenly over what was handed in.
+    measured[number] = measure(view, queries[number * queries.size() / num_queries], scratch[worker]);
+    const std::uint64_t done = ++num_done;
+    if (worker == 0 && progress) {  // the calling thread
+      progress(static_cast<double>(done) / static_cast<double>(num_queries));
+    }
+  });
+  std::uint64_t wanted = 0;
+  std::array<std::uint64_t, kLadder.size()> found{};
+  for (const Measured& one : measured) {
+    wanted += one.wanted;
+    std::transform(found.begin(), found.end(), one.found.begin(), found.begin(), std::plus<>());
+  }
+  std::vector<format::CalibrationPoint> points(kLadder.begin(), kLadder.end());
+  float best = 0;
+  for (std::size_t point = 0; point < points.size() && wanted > 0; ++point) {
+    best = std::max(best, static_cast<float>(found[point]) / static_cast<float>(wanted));
+    points[point].recall = best;
+  }
+  return wanted > 0 ? points : std::vector<format::CalibrationPoint>{};
+}
+
+format::CalibrationPoint point_for(const std::vector<format::CalibrationPoint>& calibration, float recall) {
+  if (calibration.empty()) {
+    return kLadder[kCautious];
+  }
+  const auto point = std::find_if(calibration.begin(), calibration.end(),
+                                  [&](const format::CalibrationPoint& each) { return each.recall >= recall; });
+  return point != calibration.end() ? *point : calibration.back();
+}
+
+}  // namespace serotine::search

@@ -1,0 +1,67 @@
+#include "search/plan.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace serotine::search {
+namespace {
+
+// What stages cost, in nanoseconds for a group of 16 lanes, measured (docs/engine.md). Only their ratios matter.
+constexpr double kScoreCell = 10;
+constexpr double kFloodToken = 0.7;
+constexpr double kRescoreToken = 12;
+constexpr double kProbeQuery = 60'000;
+
+// More than the calibrated 10 are asked for: as many more go through each stage, and a half for what comes out in
+// another order.
+constexpr std::uint64_t kCalibratedK = 10;
+constexpr double kRescoredPerHit = 1.5;
+constexpr double kCandidatesPerHit = 4;
+
+// Documents of a codebook compete with those of others; its share of candidates follows its share of tokens, but a
+// small codebook (the newest documents) is not starved.
+constexpr double kLeastShare = 0.25;
+
+// A filter leaves fewer documents per cell: more cells are probed, up to this factor.
+constexpr double kWidest = 8;
+
+[[nodiscard]] std::uint64_t scaled(std::uint64_t count, double factor) {
+  return static_cast<std::uint64_t>(std::ceil(static_cast<double>(count) * factor));
+}
+
+}  // namespace
+
+Plan make_plan(const format::CalibrationPoint& point, const SearchOptions& options, const Offer& offer) {
+  const std::uint64_t extra = options.k > kCalibratedK ? options.k - kCalibratedK : 0;
+  const double share = std::max(kLeastShare, static_cast<double>(offer.tokens) /
+                                                 static_cast<double>(std::max<std::uint64_t>(
+                                                     offer.all_eligible_tokens, 1)));
+  Plan plan;
+  plan.rescored = std::max<std::uint64_t>(
+      options.rescored ? *options.rescored : scaled(point.rescored + scaled(extra, kRescoredPerHit), share), options.k);
+  plan.candidates = std::max<std::uint64_t>(
+      options.candidates ? *options.candidates : scaled(point.candidates + scaled(extra, kCandidatesPerHit), share),
+      plan.rescored);
+  const double kept = static_cast<double>(offer.documents) / static_cast<double>(offer.all_documents);
+  plan.cells = std::max<std::uint64_t>(
+      scaled(options.cells.value_or(point.cells), std::min(1 / std::max(kept, 1e-9), kWidest)), 1);
+
+  const double groups = static_cast<double>(offer.num_lanes) / 16;
+  const double tokens = static_cast<double>(offer.tokens);
+  const double length = tokens / static_cast<double>(std::max<std::uint64_t>(offer.documents, 1));
+  const auto tokens_of = [&](std::uint64_t documents) {
+    return std::min(tokens, static_cast<double>(documents) * length);
+  };
+  const double table = static_cast<double>(offer.num_cells) * kScoreCell * groups;
+  const double flood = tokens_of(plan.candidates) * kFloodToken * groups;
+  const double rescore = tokens_of(plan.rescored) * kRescoreToken * groups;
+  if (options.exhaustive || offer.documents <= plan.rescored ||
+      tokens * kRescoreToken * groups <= table + flood + rescore) {
+    plan.way = Plan::Way::kRescoreAll;
+  } else if (tokens * kFloodToken * groups <= flood + kProbeQuery) {
+    plan.way = Plan::Way::kFloodAll;
+  }
+  return plan;
+}
+
+}  // namespace serotine::search

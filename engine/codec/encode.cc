@@ -1,13 +1,16 @@
 #include "codec/encode.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <memory>
 
 #include "base/aligned_buffer.h"
 #include "base/checked.h"
 #include "base/half.h"
 #include "base/parallel.h"
 #include "codec/cell_finder.h"
+#include "codec/rounding.h"
 #include "codec/sample.h"
 #include "codec/token_coder.h"
 
@@ -20,16 +23,30 @@ constexpr std::uint64_t kSlice = 64;  // that are rotated at a time
 // A vector of length 1 whose coordinates were rounded to float16 has a length within 2^-11 of 1.
 constexpr float kLengthTolerance = 0x1p-10F;
 
+// A direction as int8 codes in steps of its own, the largest +-127: what CellFinder takes.
+void quantise_row(const float* direction, std::uint64_t dim, std::int8_t* row) noexcept {
+  std::int32_t largest = 0;  // as bits: the order of floats that are not negative, and a maximum of whole numbers
+  for (std::uint64_t i = 0; i < dim; ++i) {
+    const std::int32_t size = std::bit_cast<std::int32_t>(direction[i]) & 0x7FFF'FFFF;
+    largest = size > largest ? size : largest;
+  }
+  const float steps = largest > 0 ? 127 / std::bit_cast<float>(largest) : 0.0F;
+  for (std::uint64_t i = 0; i < dim; ++i) {
+    row[i] = static_cast<std::int8_t>(round_clamped(direction[i] * steps, 127));
+  }
+}
+
 // One thread's working memory.
 class BatchEncoder {
  public:
-  explicit BatchEncoder(const Codebook& codebook)
+  BatchEncoder(const Codebook& codebook, const CellPanels& panels)
       : codebook_(codebook),
-        finder_(codebook.tree()),
+        finder_(panels),
         coder_({codebook.padded_dim(), codebook.nbits(), codebook.unit(), codebook.smallest_norm(),
                 codebook.norm_ratio(), codebook.centroids(), codebook.residuals()}),
         unrotated_(kSlice * codebook.dim()),
         directions_(kBatch * codebook.padded_dim()),
+        rows_(kBatch * codebook.padded_dim()),
         lengths_(kBatch) {}
 
   // Tokens [first, first + count) into `out`, which has its final size. Returns the sum of squared residuals.
@@ -39,7 +56,10 @@ class BatchEncoder {
       load_directions(values + (first + slice) * codebook_.dim(), std::min(kSlice, count - slice), codebook_.rotation(),
                       unrotated_.data(), directions_.data() + slice * padded_dim, lengths_.data() + slice);
     }
-    finder_.find(directions_.data(), count, out.cells.data() + first);
+    for (std::uint64_t i = 0; i < count; ++i) {
+      quantise_row(directions_.data() + i * padded_dim, padded_dim, rows_.data() + i * padded_dim);
+    }
+    finder_.find(rows_.data(), count, out.cells.data() + first);
     const std::uint64_t code_bytes = padded_dim * codebook_.nbits() / 8;
     double residuals = 0;
     for (std::uint64_t i = 0; i < count; ++i) {
@@ -63,6 +83,7 @@ class BatchEncoder {
   TokenCoder coder_;
   AlignedBuffer<float> unrotated_;
   AlignedBuffer<float> directions_;
+  AlignedBuffer<std::int8_t> rows_;
   std::vector<float> lengths_;
 };
 
@@ -90,10 +111,11 @@ void encode_tokens(const Codebook& codebook, const std::uint16_t* values, std::u
   out.codes.resize(checked_multiply(num_tokens, code_bytes));
   const std::uint64_t num_batches = divide_up(num_tokens, kBatch);
   std::vector<double> residuals(num_batches);
+  const CellPanels panels(codebook.tree(), num_tokens, num_threads);
   std::vector<std::unique_ptr<BatchEncoder>> encoders(std::max<std::uint64_t>(num_threads, 1));
   parallel_for(num_batches, num_threads, [&](std::uint64_t worker, std::uint64_t batch) {
     if (!encoders[worker]) {
-      encoders[worker] = std::make_unique<BatchEncoder>(codebook);
+      encoders[worker] = std::make_unique<BatchEncoder>(codebook, panels);
     }
     const std::uint64_t first = batch * kBatch;
     residuals[batch] = encoders[worker]->run(values, first, std::min(kBatch, num_tokens - first), out);

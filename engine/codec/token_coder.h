@@ -27,7 +27,7 @@ struct TokenCode {
 };
 
 // Scales tried around the measured norm. What fewer or more bring is in docs/codec.md.
-inline constexpr double kScales[] = {0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35};
+inline constexpr double kScales[] = {0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15};
 
 // One per thread: it keeps its working memory.
 class TokenCoder {

@@ -8,7 +8,6 @@
 #include "base/checked.h"
 #include "base/parallel.h"
 #include "codec/cell_finder.h"
-#include "codec/kmeans.h"
 #include "codec/lloyd_max.h"
 #include "codec/meter.h"
 #include "codec/sample.h"
@@ -63,22 +62,21 @@ void add_residual(const std::int8_t* row, const std::int8_t* centroid, std::uint
 ResidualStatistics measure_residuals(const Sample& sample, const CellTree& tree, Meter& meter) {
   constexpr std::uint64_t kBatch = 2048;
   ResidualStatistics statistics;
-  CellFinder finder(tree);
   const std::uint64_t count = std::min(sample.num_rows, kResidualRows);
-  std::vector<float> floats(kBatch * tree.dim);
+  const CellPanels panels(tree, count, 1);
+  CellFinder finder(panels);
+  std::vector<std::int8_t> rows(kBatch * tree.dim);
   std::vector<std::uint32_t> cells(kBatch);
   for (std::uint64_t first = 0; first < count; first += kBatch) {
     meter.tick(static_cast<double>(first) / static_cast<double>(count));
     const std::uint64_t batch = std::min(kBatch, count - first);
-    const auto row_of = [&](std::uint64_t i) {
-      return sample.rows.data() + (first + i) * sample.num_rows / count * tree.dim;
-    };
     for (std::uint64_t i = 0; i < batch; ++i) {
-      widen_rows(row_of(i), tree.dim, floats.data() + i * tree.dim);
+      const std::uint64_t row = (first + i) * sample.num_rows / count;
+      std::copy_n(sample.rows.data() + row * tree.dim, tree.dim, rows.data() + i * tree.dim);
     }
-    finder.find(floats.data(), batch, cells.data());
+    finder.find(rows.data(), batch, cells.data());
     for (std::uint64_t i = 0; i < batch; ++i) {
-      add_residual(row_of(i), tree.centroids + cells[i] * tree.dim, tree.dim, sample.unit, statistics);
+      add_residual(rows.data() + i * tree.dim, tree.centroids + cells[i] * tree.dim, tree.dim, sample.unit, statistics);
     }
   }
   const auto unit = static_cast<double>(sample.unit);

@@ -8,6 +8,7 @@
 
 #include "base/checked.h"
 #include "base/parallel.h"
+#include "codec/cell_refinement.h"
 #include "codec/kmeans.h"
 
 namespace serotine::codec {
@@ -46,31 +47,12 @@ std::vector<std::int8_t> train_supers(const TreeTask& task, std::uint64_t num_su
   return supers;
 }
 
-// The nearest super of every row.
+// The nearest super of every row: supers taken as the children of one that has them all.
 std::vector<std::uint32_t> assign_supers(const TreeTask& task, const std::vector<std::int8_t>& supers, Meter& meter) {
-  struct Scratch {
-    kernels::Int8Tokens panel;
-    std::vector<float> floats;
-    std::vector<std::int32_t> best = std::vector<std::int32_t>(kRowsPerBlock);
-    std::vector<std::uint32_t> nearest = std::vector<std::uint32_t>(kRowsPerBlock);
-  };
-  std::vector<Scratch> scratch(std::max<std::uint64_t>(task.num_threads, 1));
+  const std::vector<std::int8_t> root(task.dim);
+  const std::vector<std::uint32_t> begin = {0, static_cast<std::uint32_t>(supers.size() / task.dim)};
   std::vector<std::uint32_t> super_of(task.num_rows);
-  const std::uint64_t num_blocks = divide_up(task.num_rows, kRowsPerBlock);
-  parallel_for(num_blocks, task.num_threads, [&](std::uint64_t worker, std::uint64_t block) {
-    if (worker == 0) {
-      meter.tick(static_cast<double>(block) / static_cast<double>(num_blocks));
-    }
-    Scratch& own = scratch[worker];
-    const std::uint64_t first = block * kRowsPerBlock;
-    const std::uint64_t count = std::min(kRowsPerBlock, task.num_rows - first);
-    own.floats.resize(kRowsPerBlock * task.dim);
-    widen_rows(task.rows + first * task.dim, count * task.dim, own.floats.data());
-    own.panel.build(own.floats.data(), count, task.dim);
-    std::ranges::fill(own.best, std::numeric_limits<std::int32_t>::min());
-    kernels::nearest_rows(supers.data(), supers.size() / task.dim, 0, own.panel, own.best.data(), own.nearest.data());
-    std::copy_n(own.nearest.begin(), count, super_of.begin() + static_cast<std::ptrdiff_t>(first));
-  });
+  find_cells(task, {task.dim, root.data(), begin, supers.data()}, super_of, meter);
   return super_of;
 }
 
@@ -202,8 +184,9 @@ TrainedTree train_tree(const TreeTask& task, Meter& meter) {
     tree.super_begin.push_back(tree.super_begin.back() + children);
   }
   tree.centroids.resize(checked_multiply(tree.super_begin.back(), task.dim));
-  meter.stage(0.40, 0.95);
+  meter.stage(0.40, 0.60);
   train_children(task, groups, tree, meter);
+  refine_cells(task, task.refinement_rounds, tree, meter);
   return tree;
 }
 

@@ -18,6 +18,7 @@ struct TreeTask {
   std::uint64_t num_threads = 1;
   std::uint64_t super_rounds = 8;
   std::uint64_t child_rounds = 6;
+  std::uint64_t refinement_rounds = 2;  // over the whole tree
 };
 
 struct TrainedTree {

@@ -4,19 +4,16 @@
 #include <optional>
 #include <utility>
 
-#include "codec/encode.h"
 #include "index/calibration.h"
 #include "index/growth.h"
 #include "index/open.h"
+#include "index/rewrite.h"
 
 namespace serotine::index {
 namespace {
 
 using format::FileKind;
 using format::kNoCodebook;
-
-// Tokens that are encoded between two calls of progress: some 30 ms.
-constexpr std::uint64_t kBatchTokens = std::uint64_t{1} << 15;
 
 // Progress of a part of the work as progress of the whole.
 codec::Progress part_of(const codec::Progress& whole, double from, double to) {
@@ -100,20 +97,21 @@ class Builder {
     return growth;
   }
 
-  // The documents of a piece, as originals.
+  // The documents of a piece, as originals. Checked first: what was damaged must not get a new checksum.
   OriginalDocuments originals(std::uint64_t piece) const {
     const std::uint32_t source = sources_[piece];
+    staging_.base().view().segments[source].segment->verify_all();
     return originals_of(*staging_.base().view().segments[source].segment, staging_.deleted()[source].words,
                         base_.settings.dim);
   }
 
   void train(const Growth& growth) {
     for (std::uint64_t i = growth.first_reencoded; i < pieces_.size(); ++i) {
-      training_.push_back(originals(i));
+      to_encode_.push_back(originals(i));
     }
-    training_.push_back(staging_.finish());
+    to_encode_.push_back(staging_.finish());
     codec::Originals pieces;
-    for (const OriginalDocuments& documents : training_) {
+    for (const OriginalDocuments& documents : to_encode_) {
       const codec::Originals part = pieces_of(documents);
       pieces.insert(pieces.end(), part.begin(), part.end());
     }
@@ -135,46 +133,59 @@ class Builder {
                                                                  files_.index(), ref.file, next_.settings));
   }
 
+  // What comes of the pieces that keep their codes, and the new one after them if there is one.
+  std::vector<Piece> pieces_after(const Growth& growth) const {
+    const bool trained = growth.kind == Growth::Kind::kTrain;
+    std::vector<Piece> pieces(pieces_.begin(), pieces_.begin() + static_cast<std::ptrdiff_t>(num_kept_));
+    if (!trained && staging_.live_documents() == 0) {
+      return pieces;
+    }
+    Piece piece;
+    piece.codebook = growth.kind == Growth::Kind::kExact ? kNoCodebook
+                     : trained                           ? static_cast<std::uint32_t>(codebooks_.size() - 1)
+                                                         : growth.codebook;
+    piece.has_originals = growth.kind == Growth::Kind::kExact || growth.keep_originals;
+    piece.num_documents = staging_.live_documents();
+    piece.num_tokens = staging_.live_tokens();
+    for (std::uint64_t i = num_kept_; i < pieces_.size(); ++i) {  // to be encoded again
+      piece.num_documents += pieces_[i].num_documents;
+      piece.num_tokens += pieces_[i].num_tokens;
+    }
+    piece.needs_writing = true;
+    pieces.push_back(piece);
+    return pieces;
+  }
+
   void write_segments(const Growth& growth) {
     const bool trained = growth.kind == Growth::Kind::kTrain;
-    std::vector<Piece> kept(pieces_.begin(), trained
-                                                 ? pieces_.begin() + static_cast<std::ptrdiff_t>(growth.first_reencoded)
-                                                 : pieces_.end());
-    if (trained) {
-      new_piece_ = {static_cast<std::uint32_t>(codebooks_.size() - 1), growth.keep_originals};
-    } else if (growth.kind == Growth::Kind::kEncode) {
-      new_piece_ = {growth.codebook, growth.keep_originals};
-    } else {
-      new_piece_ = {kNoCodebook, true};
-    }
-    staged_position_ = kept.size();
-    if (trained || staging_.live_documents() > 0) {
-      // A codebook's first segments merge with nothing: no other is of their kind.
-      new_piece_.num_documents = staging_.live_documents();
-      new_piece_.num_tokens = staging_.live_tokens();
-      for (std::uint64_t i = kept.size(); i < pieces_.size(); ++i) {  // to be encoded again
-        new_piece_.num_documents += pieces_[i].num_documents;
-        new_piece_.num_tokens += pieces_[i].num_tokens;
-      }
-      new_piece_.needs_writing = true;
-      kept.push_back(new_piece_);
-    }
-    const std::vector<MergeGroup> groups = plan_merges(kept, options_.limits.max_segment_tokens, options_.merge_all);
+    num_kept_ = trained ? growth.first_reencoded : pieces_.size();
+    const std::vector<Piece> pieces = pieces_after(growth);
+    const std::vector<MergeGroup> groups = plan_merges(pieces, options_.limits.max_segment_tokens, options_.merge_all);
+    const auto stays = [&](const MergeGroup& group) {
+      return group.last - group.first == 1 && !pieces[group.first].needs_writing;
+    };
+    Rewriter::Options how{options_.limits, next_.settings.dim, options_.num_threads,
+                          part_of(options_.progress, trained ? 0.5 : 0, trained ? 0.9 : 1), 0};
+    std::uint64_t num_bytes = 0;
     for (const MergeGroup& group : groups) {
-      if (group.last - group.first > 1 || kept[group.first].needs_writing) {
-        for (std::uint64_t i = group.first; i < group.last; ++i) {
-          tokens_to_write_ += kept[i].num_tokens;
-        }
+      for (std::uint64_t i = group.first; i < group.last && !stays(group); ++i) {
+        how.total_tokens += pieces[i].num_tokens;
+        num_bytes += bytes_needed(kind_of(pieces[group.first]), pieces[i], next_.settings.dim);
       }
     }
-    writing_ = part_of(options_.progress, trained ? 0.5 : 0, trained ? 0.9 : 1);
+    files_.session().require_space(num_bytes);
+    Rewriter rewriter(files_, staging_, std::move(how));
     for (const MergeGroup& group : groups) {
-      if (group.last - group.first == 1 && !kept[group.first].needs_writing) {
+      if (stays(group)) {
         keep_segment(group.first);
       } else {
-        write_group(group, kept[group.first], trained);
+        write_group(group, pieces[group.first], rewriter);
       }
     }
+  }
+
+  SegmentKind kind_of(const Piece& piece) const {
+    return {piece.codebook, piece.codebook == kNoCodebook ? nullptr : codebooks_[piece.codebook], piece.has_originals};
   }
 
   void keep_segment(std::uint64_t piece) {
@@ -185,82 +196,16 @@ class Builder {
     }
   }
 
-  void write_group(const MergeGroup& group, const Piece& kind, bool trained) {
-    // A newly trained codebook has one group: what is encoded again, and what was staged.
-    const bool has_staged = group.last > staged_position_;
-    std::vector<OriginalDocuments> staged;
-    std::span<const OriginalDocuments> to_encode;
-    if (has_staged && trained) {
-      to_encode = training_;
-    } else if (has_staged) {
-      staged.push_back(staging_.finish());
-      to_encode = staged;
+  void write_group(const MergeGroup& group, const Piece& piece, Rewriter& rewriter) {
+    if (group.last > num_kept_ && to_encode_.empty()) {
+      to_encode_.push_back(staging_.finish());
     }
-    segment::SegmentPlan plan;
-    plan.dim = next_.settings.dim;
-    plan.codebook = kind.codebook == kNoCodebook ? nullptr : codebooks_[kind.codebook];
-    plan.keep_originals = kind.has_originals && plan.codebook != nullptr;
-    plan.min_posting_tokens = options_.limits.min_posting_tokens;
-    plan.max_memory_bytes = options_.limits.max_memory_bytes;
-    plan.has_gains = plan.codebook != nullptr && has_gains(group, to_encode);
-    SegmentSink sink(files_, plan, options_.limits.max_segment_tokens);
-    for (std::uint64_t i = group.first; i < std::min(group.last, staged_position_); ++i) {
-      copy_piece(i, sink);
-    }
-    for (const OriginalDocuments& documents : to_encode) {
-      add_documents(documents, sink);
-    }
-    for (format::SegmentRef& ref : sink.finish(kind.codebook)) {
-      next_.segments.push_back(std::move(ref));
-    }
-  }
-
-  bool has_gains(const MergeGroup& group, std::span<const OriginalDocuments> to_encode) const {
-    for (std::uint64_t i = group.first; i < std::min(group.last, staged_position_); ++i) {
-      if (staging_.base().view().segments[sources_[i]].segment->has_gains()) {
-        return true;
-      }
-    }
-    return std::any_of(to_encode.begin(), to_encode.end(), [](const OriginalDocuments& documents) {
-      return codec::needs_gains(pieces_of(documents), documents.dim);
-    });
-  }
-
-  void copy_piece(std::uint64_t piece, SegmentSink& sink) {
-    const std::uint32_t source = sources_[piece];
-    const segment::Segment& segment = *staging_.base().view().segments[source].segment;
-    const std::vector<std::uint64_t>& deleted = staging_.deleted()[source].words;
-    std::uint64_t since_progress = 0;
-    for (std::uint64_t document = 0; document < segment.num_documents(); ++document) {
-      if (!deleted.empty() && ((deleted[document / 64] >> (document % 64)) & 1) != 0) {
-        continue;
-      }
-      sink.copy(segment, document);
-      since_progress += segment.length(document);
-      if (since_progress >= kBatchTokens) {
-        report(std::exchange(since_progress, 0));
-      }
-    }
-    report(since_progress);
-  }
-
-  void add_documents(const OriginalDocuments& documents, SegmentSink& sink) {
-    const std::uint64_t batch = std::min(kBatchTokens, options_.limits.max_segment_tokens);
-    for_each_batch(documents, batch, [&](std::uint64_t first, std::uint64_t last) {
-      sink.add(documents, first, last, options_.num_threads);
-      std::uint64_t num_tokens = 0;
-      for (std::uint64_t i = first; i < last; ++i) {
-        num_tokens += documents.lengths[i];
-      }
-      report(num_tokens);
-    });
-  }
-
-  void report(std::uint64_t num_tokens) {
-    tokens_written_ += num_tokens;
-    if (writing_) {
-      writing_(static_cast<double>(tokens_written_) /
-               static_cast<double>(std::max<std::uint64_t>(1, tokens_to_write_)));
+    const std::uint64_t last_copied = std::min(group.last, num_kept_);
+    const auto copied = std::span(sources_).subspan(group.first, last_copied - std::min(group.first, last_copied));
+    const auto encoded =
+        group.last > num_kept_ ? std::span<const OriginalDocuments>(to_encode_) : std::span<const OriginalDocuments>();
+    for (const format::SegmentRef& ref : rewriter.write(kind_of(piece), copied, encoded)) {
+      next_.segments.push_back(ref);
     }
   }
 
@@ -311,7 +256,7 @@ class Builder {
     const OpenFiles open = open_files(next_, map, &staging_.base().files(), &base_);
     const std::uint64_t num_queries = options_.limits.num_pseudo_queries;
     const std::vector<search::PseudoQuery> queries =
-        trained ? pseudo_queries(training_, open.view, num_queries) : stored_pseudo_queries(open.view, num_queries);
+        trained ? pseudo_queries(to_encode_, open.view, num_queries) : stored_pseudo_queries(open.view, num_queries);
     if (!queries.empty()) {
       next_.calibration =
           search::calibrate(open.view, queries, options_.num_threads, part_of(options_.progress, 0.9, 1));
@@ -326,17 +271,13 @@ class Builder {
   std::vector<std::shared_ptr<const codec::Codebook>> codebooks_;  // of the base, and the new one
   std::vector<Piece> pieces_;
   std::vector<std::uint32_t> sources_;
-  std::vector<OriginalDocuments> training_;  // what a new codebook was trained from
-  Piece new_piece_;
-  std::uint64_t staged_position_ = 0;  // pieces before it are the base's
+  std::uint64_t num_kept_ = 0;                // pieces that keep their codes; the others are in to_encode_
+  std::vector<OriginalDocuments> to_encode_;  // what a new codebook was trained from, or what was staged
   struct ChangedDeletions {
     std::size_t position;  // in next_.segments
     std::uint32_t source;
   };
   std::vector<ChangedDeletions> with_new_deletions_;
-  std::uint64_t tokens_to_write_ = 0;
-  std::uint64_t tokens_written_ = 0;
-  codec::Progress writing_;
   format::Manifest next_;
 };
 

@@ -32,17 +32,24 @@ std::shared_ptr<const Snapshot> Index::snapshot() {
     }
     return newest_;
   }
+  const std::uint64_t generation = newest_generation(*directory_);
+  if (newest_ && (generation == seen_generation_ || generation == newest_->manifest().generation)) {
+    return newest_;
+  }
+  std::shared_ptr<const Snapshot> opened =
+      open_newest(newest_.get(), options_.recover_previous, options_.verify_values);
+  newest_ = opened ? std::move(opened) : empty_snapshot();
+  seen_generation_ = generation;
+  return newest_;
+}
+
+std::shared_ptr<const Snapshot> Index::open_newest(const Snapshot* previous, bool recover_previous,
+                                                   bool verify_values) const {
   for (int attempt = 1;; ++attempt) {
     const std::uint64_t generation = newest_generation(*directory_);
-    if (newest_ && (generation == seen_generation_ || generation == newest_->manifest().generation)) {
-      return newest_;
-    }
     try {
-      std::optional<format::Manifest> manifest = load_newest_manifest(*directory_, options_.recover_previous);
-      newest_ = manifest ? Snapshot::open(*directory_, std::move(*manifest), newest_.get(), options_.verify_values)
-                         : empty_snapshot();
-      seen_generation_ = generation;
-      return newest_;
+      std::optional<format::Manifest> manifest = load_newest_manifest(*directory_, recover_previous);
+      return manifest ? Snapshot::open(*directory_, std::move(*manifest), previous, verify_values) : nullptr;
     } catch (const CorruptIndex&) {
       // A writer may have collected what this generation consists of; then a newer one is there.
       if (attempt == kMaxAttempts || newest_generation(*directory_) == generation) {
@@ -84,11 +91,10 @@ std::shared_ptr<const Snapshot> Index::committed(const format::Manifest& manifes
 }
 
 void Index::check() const {
-  const std::optional<format::Manifest> manifest = load_newest_manifest(*directory_);
-  if (!manifest) {
+  const std::shared_ptr<const Snapshot> snapshot = open_newest(nullptr, false, true);
+  if (!snapshot) {
     return;
   }
-  const std::shared_ptr<const Snapshot> snapshot = Snapshot::open(*directory_, *manifest, nullptr, true);
   const search::View& view = snapshot->view();
   for (std::size_t i = 0; i < view.segments.size(); ++i) {
     const segment::Segment& segment = *view.segments[i].segment;

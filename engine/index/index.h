@@ -101,6 +101,9 @@ class Index {
  private:
   friend class Writer;
   [[nodiscard]] std::shared_ptr<const Snapshot> empty_snapshot() const;
+  // Null if the directory holds no index.
+  [[nodiscard]] std::shared_ptr<const Snapshot> open_newest(const Snapshot* previous, bool recover_previous,
+                                                            bool verify_values) const;
   // What a writer starts from, given what its session found.
   [[nodiscard]] std::shared_ptr<const Snapshot> base_of(const std::optional<format::Manifest>& current);
   // Takes note of a writer's commit.

@@ -294,9 +294,22 @@ inline void store_scales(__m256i squares, const std::uint8_t* gains, std::uint64
   __builtin_memcpy(scales, values, count * sizeof(float));
 }
 
+// Asks for the centroids of the tokens [first, first + 8).
+inline void prefetch_centroids(const CodedTokens& tokens, std::uint64_t first) {
+  for (std::uint64_t token = first; token < first + kDecodeTokens && token < tokens.count; ++token) {
+    const std::int8_t* centroid = tokens.centroids + cell_at(tokens.cells, token, tokens.cell_width) * tokens.dim;
+    for (std::uint64_t k = 0; k < tokens.dim; k += 64) {
+      _mm_prefetch(centroid + k, _MM_HINT_T0);
+    }
+  }
+}
+
 template <int kBits>
 void decode_bits(const CodedTokens& tokens, std::uint8_t bias, std::int8_t* vectors, float* scales) {
   for (std::uint64_t first = 0; first < tokens.count; first += kDecodeTokens) {
+    if constexpr (kBits < 8) {
+      prefetch_centroids(tokens, first + kDecodeTokens);
+    }
     const std::uint64_t left = tokens.count - first;
     const std::uint64_t count = left < kDecodeTokens ? left : kDecodeTokens;
     __m256i minus_squares[kDecodeTokens];

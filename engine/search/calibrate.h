@@ -20,12 +20,12 @@ struct PseudoQuery {
 
 // The points of the ladder with their measured recall@10, monotone (a costlier point is never recorded as worse).
 // Same result for any num_threads. Cost: one exhaustive scan per pseudo-query and one search per point.
-[[nodiscard]] std::vector<format::CalibrationPoint> calibrate(const View& view,
-                                                              const std::vector<PseudoQuery>& queries,
+[[nodiscard]] std::vector<format::CalibrationPoint> calibrate(const View& view, const std::vector<PseudoQuery>& queries,
                                                               std::uint64_t num_threads,
                                                               const codec::Progress& progress);
 
 // The cheapest point that reached `recall`, or the last; a built-in cautious one if there are none.
-[[nodiscard]] format::CalibrationPoint point_for(const std::vector<format::CalibrationPoint>& calibration, float recall);
+[[nodiscard]] format::CalibrationPoint point_for(const std::vector<format::CalibrationPoint>& calibration,
+                                                 float recall);
 
 }  // namespace serotine::search

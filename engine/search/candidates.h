@@ -16,8 +16,7 @@ struct Candidate {
 };
 
 [[nodiscard]] inline bool better(const Candidate& a, const Candidate& b) noexcept {
-  return a.score != b.score ? a.score > b.score
-                            : place_of(a.segment, a.document) < place_of(b.segment, b.document);
+  return a.score != b.score ? a.score > b.score : place_of(a.segment, a.document) < place_of(b.segment, b.document);
 }
 
 [[nodiscard]] inline bool older(const Candidate& a, const Candidate& b) noexcept {

@@ -1,8 +1,8 @@
 // How near is each cell of a codebook to each query token?  A table of bytes: a row per cell, a column per lane.
 //
-// All lanes share one map from dot products to bytes, so that bytes of different lanes add up (a lane's length is in its
-// weight). While there are few cells every one is scored. Beyond that only the children of the super-cells that come
-// first for some lane are; other cells share their super-cell's row.
+// All lanes share one map from dot products to bytes, so that bytes of different lanes add up (a lane's length is in
+// its weight). While there are few cells every one is scored. Beyond that only the children of the super-cells that
+// come first for some lane are; other cells share their super-cell's row.
 #pragma once
 
 #include <cstdint>

@@ -40,9 +40,9 @@ void Eligible::build(const SegmentView& view, const std::vector<std::uint64_t>* 
     num_tokens_ = 0;
     for_each(segment, [&](std::uint32_t document) { num_tokens_ += segment.length(document); });
   } else {
-    num_tokens_ = static_cast<std::uint64_t>(static_cast<double>(segment.num_tokens()) *
-                                             static_cast<double>(num_documents_) /
-                                             static_cast<double>(segment.num_documents()));
+    num_tokens_ =
+        static_cast<std::uint64_t>(static_cast<double>(segment.num_tokens()) * static_cast<double>(num_documents_) /
+                                   static_cast<double>(segment.num_documents()));
   }
 }
 

@@ -26,10 +26,10 @@ struct Lanes {
 
 // Lanes as a codebook sees them: rotated and quantised.
 struct CodedLanes {
-  AlignedBuffer<float> rotated;     // [count][padded_dim]
+  AlignedBuffer<float> rotated;  // [count][padded_dim]
   std::uint64_t count = 0;
-  kernels::Int8Tokens tokens;       // all lanes
-  std::vector<float> multiplier;    // [tokens.num_lanes()]: scale times length, what rescore() wants
+  kernels::Int8Tokens tokens;          // all lanes
+  std::vector<float> multiplier;       // [tokens.num_lanes()]: scale times length, what rescore() wants
   std::vector<std::uint16_t> weights;  // [tokens.num_lanes()]: lengths in steps of weight_step
   float weight_step = 1;
 

@@ -8,15 +8,18 @@ namespace {
 
 // What stages cost, in nanoseconds for a group of 16 lanes, measured (docs/engine.md). Only their ratios matter.
 constexpr double kScoreCell = 10;
-constexpr double kFloodToken = 0.7;
+constexpr double kFloodToken = 0.4;
 constexpr double kRescoreToken = 12;
-constexpr double kProbeQuery = 60'000;
+constexpr double kProbeQuery = 50'000;
 
 // More than the calibrated 10 are asked for: as many more go through each stage, and a half for what comes out in
 // another order.
 constexpr std::uint64_t kCalibratedK = 10;
 constexpr double kRescoredPerHit = 1.5;
 constexpr double kCandidatesPerHit = 4;
+
+// Who wants this many rescored wants certainty, and gets no narrowed scores.
+constexpr std::uint32_t kCertain = 1'000;
 
 // Documents of a codebook compete with those of others; its share of candidates follows its share of tokens, but a
 // small codebook (the newest documents) is not starved.
@@ -33,15 +36,16 @@ constexpr double kWidest = 8;
 
 Plan make_plan(const format::CalibrationPoint& point, const SearchOptions& options, const Offer& offer) {
   const std::uint64_t extra = options.k > kCalibratedK ? options.k - kCalibratedK : 0;
-  const double share = std::max(kLeastShare, static_cast<double>(offer.tokens) /
-                                                 static_cast<double>(std::max<std::uint64_t>(
-                                                     offer.all_eligible_tokens, 1)));
+  const double share =
+      std::max(kLeastShare, static_cast<double>(offer.tokens) /
+                                static_cast<double>(std::max<std::uint64_t>(offer.all_eligible_tokens, 1)));
   Plan plan;
   plan.rescored = std::max<std::uint64_t>(
       options.rescored ? *options.rescored : scaled(point.rescored + scaled(extra, kRescoredPerHit), share), options.k);
   plan.candidates = std::max<std::uint64_t>(
       options.candidates ? *options.candidates : scaled(point.candidates + scaled(extra, kCandidatesPerHit), share),
       plan.rescored);
+  plan.narrowed = options.rescored.value_or(point.rescored) < kCertain;
   const double kept = static_cast<double>(offer.documents) / static_cast<double>(offer.all_documents);
   plan.cells = std::max<std::uint64_t>(
       scaled(options.cells.value_or(point.cells), std::min(1 / std::max(kept, 1e-9), kWidest)), 1);
@@ -55,10 +59,13 @@ Plan make_plan(const format::CalibrationPoint& point, const SearchOptions& optio
   const double table = static_cast<double>(offer.num_cells) * kScoreCell * groups;
   const double flood = tokens_of(plan.candidates) * kFloodToken * groups;
   const double rescore = tokens_of(plan.rescored) * kRescoreToken * groups;
-  if (options.exhaustive || offer.documents <= plan.rescored ||
-      tokens * kRescoreToken * groups <= table + flood + rescore) {
+  if (options.exhaustive || offer.documents <= plan.rescored) {
     plan.way = Plan::Way::kRescoreAll;
-  } else if (tokens * kFloodToken * groups <= flood + kProbeQuery) {
+  } else if (options.always_probe) {
+    plan.way = Plan::Way::kProbe;
+  } else if (tokens * kRescoreToken * groups <= table + flood + rescore) {
+    plan.way = Plan::Way::kRescoreAll;
+  } else if (tokens * kFloodToken * groups <= flood + kProbeQuery * groups) {
     plan.way = Plan::Way::kFloodAll;
   }
   return plan;

@@ -24,6 +24,7 @@ struct Plan {
   std::uint64_t cells = 0;
   std::uint64_t candidates = 0;
   std::uint64_t rescored = 0;
+  bool narrowed = true;  // rescore as RescoreStage::score_best does; else all of what is to be rescored in full
 };
 
 [[nodiscard]] Plan make_plan(const format::CalibrationPoint& point, const SearchOptions& options, const Offer& offer);

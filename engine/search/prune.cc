@@ -1,6 +1,7 @@
 #include "search/prune.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 namespace serotine::search {
@@ -16,16 +17,61 @@ using Words = std::uint64_t __attribute__((vector_size(kPieceBytes)));
   return piece;
 }
 
+// For each lane the tokens in its best so many cells are kept. On SciFact (4 bits, 200 documents of 240 tokens a query)
+// 1, 2 and 3 leave 18, 24 and 29 % of the tokens, and with full scores for twice the hits asked for a recall of .9943,
+// .9983 and .9990; all tokens give .9997 at several times the cost.
+constexpr std::size_t kKeptTokens = 2;
+
 // Readable bytes beyond the last cell id of a document, see DocumentCells.
 constexpr std::uint64_t kCellPadding = 3;
 
-std::uint8_t* copy_tokens(const std::uint8_t* source, std::uint64_t width, std::span<const std::uint32_t> tokens,
-                          std::uint8_t* target) noexcept {
+// Of 16 lanes, the kKeptTokens-th largest byte among the rows (0 if there are fewer).
+[[nodiscard]] Piece nth_best(const std::vector<const std::uint8_t*>& rows, std::uint64_t offset) noexcept {
+  std::array<Piece, kKeptTokens> best{};
+  for (const std::uint8_t* row : rows) {
+    Piece bytes = load(row + offset);
+    for (Piece& each : best) {  // a sorted insertion; the compiler unrolls it
+      const Piece larger = bytes > each ? bytes : each;
+      bytes = bytes > each ? each : bytes;
+      each = larger;
+    }
+  }
+  return best.back();
+}
+
+template <std::uint64_t kWidth>
+std::uint8_t* copy_fixed(const std::uint8_t* source, std::span<const std::uint32_t> tokens,
+                         std::uint8_t* target) noexcept {
   for (const std::uint32_t token : tokens) {
-    std::memcpy(target, source + token * width, width);
-    target += width;
+    std::memcpy(target, source + token * kWidth, kWidth);
+    target += kWidth;
   }
   return target;
+}
+
+// The usual widths have their own loops: a copy is then a move or two instead of a call.
+std::uint8_t* copy_tokens(const std::uint8_t* source, std::uint64_t width, std::span<const std::uint32_t> tokens,
+                          std::uint8_t* target) noexcept {
+  switch (width) {
+    case 1:
+      return copy_fixed<1>(source, tokens, target);
+    case 2:
+      return copy_fixed<2>(source, tokens, target);
+    case 16:
+      return copy_fixed<16>(source, tokens, target);
+    case 32:
+      return copy_fixed<32>(source, tokens, target);
+    case 64:
+      return copy_fixed<64>(source, tokens, target);
+    case 128:
+      return copy_fixed<128>(source, tokens, target);
+    default:
+      for (const std::uint32_t token : tokens) {
+        std::memcpy(target, source + token * width, width);
+        target += width;
+      }
+      return target;
+  }
 }
 
 // Where the codes begin in a document's block.
@@ -48,19 +94,13 @@ void PrunedDocuments::find_rows(const kernels::CellTable& table, std::uint32_t c
 }
 
 // Appends the numbers of the tokens to keep.
-void PrunedDocuments::choose_tokens(const kernels::CellTable& table, std::uint8_t margin) {
+void PrunedDocuments::choose_tokens(const kernels::CellTable& table) {
   least_.resize(table.num_lanes);
   for (std::uint64_t offset = 0; offset < table.num_lanes; offset += kPieceBytes) {
-    Piece best = load(rows_.front() + offset);
-    for (const std::uint8_t* row : rows_) {
-      const Piece bytes = load(row + offset);
-      best = bytes > best ? bytes : best;
-    }
+    const Piece last_best = nth_best(rows_, offset);
     for (std::uint64_t lane = 0; lane < kPieceBytes; ++lane) {
-      const std::uint8_t largest = best[lane];
       // Padding holds the byte of a dot product of 0, which is below 255 in any map: nothing is kept for its sake.
-      least_[offset + lane] =
-          table.weights[offset + lane] == 0 ? 255 : static_cast<std::uint8_t>(largest - std::min(largest, margin));
+      least_[offset + lane] = table.weights[offset + lane] == 0 ? 255 : last_best[lane];
     }
   }
   const std::size_t begin = kept_.size();
@@ -95,15 +135,14 @@ std::uint8_t* PrunedDocuments::copy(const kernels::CodeFormat& format, const ker
 
 std::span<const kernels::CodedDocument> PrunedDocuments::prune(const kernels::CellTable& table,
                                                                const kernels::CodeFormat& format,
-                                                               std::span<const kernels::CodedDocument> documents,
-                                                               std::uint8_t margin) {
+                                                               std::span<const kernels::CodedDocument> documents) {
   kept_.clear();
   documents_.clear();
   ends_.clear();
   for (const kernels::CodedDocument& document : documents) {
     find_rows(table, format.cell_width, document);
     const std::uint64_t begin = kept_.size();
-    choose_tokens(table, margin);
+    choose_tokens(table);
     ends_.push_back(kept_.size());
     // Codes are far apart in memory: all are on their way before the first is copied.
     const std::uint8_t* codes = document.block + codes_begin(format, document.num_tokens);

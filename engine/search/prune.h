@@ -1,7 +1,7 @@
-// Which tokens of a document can be some query token's best?  Those whose cell is not far below the document's best cell.
+// Which tokens of a document are likely to be some query token's best?  Those in the document's best cells for it.
 //
-// A document's maximum for a lane lies in one of a few cells; only the codes of tokens there are worth decoding. What is
-// left of a document is a smaller document of the same format.
+// Of a document's hundreds of tokens a query of tens has use for a few; only their codes are worth decoding. What is
+// left of a document is a smaller document of the same format, whose score is a little lower at most.
 #pragma once
 
 #include <cstdint>
@@ -15,18 +15,17 @@ namespace serotine::search {
 
 class PrunedDocuments {
  public:
-  // Copies documents of one format without the tokens whose bytes all lie more than `margin` below their lane's
-  // largest. What is returned stays valid until the next call.
+  // Copies documents of one format without the tokens that are not among the first of any lane, by their cells' bytes
+  // (equal ones stay together). What is returned stays valid until the next call.
   [[nodiscard]] std::span<const kernels::CodedDocument> prune(const kernels::CellTable& table,
                                                               const kernels::CodeFormat& format,
-                                                              std::span<const kernels::CodedDocument> documents,
-                                                              std::uint8_t margin);
+                                                              std::span<const kernels::CodedDocument> documents);
   // Of all documents of the last call.
   [[nodiscard]] std::uint64_t num_tokens() const noexcept { return kept_.size(); }
 
  private:
   void find_rows(const kernels::CellTable& table, std::uint32_t cell_width, const kernels::CodedDocument& document);
-  void choose_tokens(const kernels::CellTable& table, std::uint8_t margin);
+  void choose_tokens(const kernels::CellTable& table);
   std::uint8_t* copy(const kernels::CodeFormat& format, const kernels::CodedDocument& source,
                      std::span<const std::uint32_t> tokens, std::uint8_t* target);
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 
 #include "base/parallel.h"
 
@@ -15,15 +14,19 @@ constexpr std::uint64_t kWorkPerThread = std::uint64_t{8} << 20;
 // Documents that a thread takes at once.
 constexpr std::size_t kRunDocuments = 16;
 
-// Tokens whose bytes all lie this far below the document's largest are not decoded.
-std::uint8_t kPruneMargin = std::getenv("MARGIN") ? static_cast<std::uint8_t>(std::atoi(std::getenv("MARGIN"))) : 40;
+// Hits beyond the k asked for that are scored in full at once, and then at a time.
+constexpr std::size_t kFirstSpare = 4;
+constexpr std::size_t kNextSpare = 6;
 
 // Candidates are rescored this many at a time; the first batch tells how far the middle stage is off.
 constexpr std::size_t kFirstBatch = 32;
 constexpr std::size_t kNextBatch = 16;
-float kDeviations = std::getenv("DEV") ? static_cast<float>(std::atof(std::getenv("DEV"))) : 3.0F;
 
-// How far rescored scores lie above those of the middle stage.
+// How many standard deviations above the mean of that a candidate may lie and still be expected. On SciFact
+// 2, 2.5 and 3 stop after 94, 130 and 180 of 300 candidates on average, with a recall of .9967, .9980 and .9983.
+constexpr double kDeviations = 2.5;
+
+// How far the scores of one stage lie above those of the one before.
 class Distance {
  public:
   void add(double difference) {
@@ -31,10 +34,10 @@ class Distance {
     sum_ += difference;
     squares_ += difference * difference;
   }
-  // Hardly any difference is larger.
+  // Next to no difference is larger.
   [[nodiscard]] double largest() const {
     const double mean = sum_ / count_;
-    return mean + static_cast<double>(kDeviations) * std::sqrt(std::max(0.0, squares_ / count_ - mean * mean));
+    return mean + kDeviations * std::sqrt(std::max(0.0, squares_ / count_ - mean * mean));
   }
 
  private:
@@ -83,7 +86,7 @@ std::uint64_t RescoreStage::score_runs(const CodedLanes& lanes, const kernels::C
     std::span<const kernels::CodedDocument> documents = std::span(documents_).subspan(run.begin, run.end - run.begin);
     // The table knows directions only: where tokens have gains, a far cell can hold the best of them.
     if (table != nullptr && !run.format->has_gains) {
-      documents = worker.pruned.prune(*table, *run.format, documents, kPruneMargin);
+      documents = worker.pruned.prune(*table, *run.format, documents);
       worker.num_tokens += worker.pruned.num_tokens();
     } else {
       for (const kernels::CodedDocument& document : documents) {
@@ -102,8 +105,7 @@ std::uint64_t RescoreStage::score_runs(const CodedLanes& lanes, const kernels::C
 
 Rescored RescoreStage::score_all(const View& view, const CodedLanes& lanes, std::span<const Candidate> candidates,
                                  const RescoreOptions& options, BestHits& best) {
-  const std::uint64_t num_tokens =
-      list(view, candidates, options.num_threads > 1 ? kRunDocuments : candidates.size());
+  const std::uint64_t num_tokens = list(view, candidates, options.num_threads > 1 ? kRunDocuments : candidates.size());
   score_runs(lanes, nullptr, num_tokens, options);
   for (std::size_t i = 0; i < candidates.size(); ++i) {
     best.add({candidates[i].segment, candidates[i].document, scores_[i]});
@@ -114,36 +116,70 @@ Rescored RescoreStage::score_all(const View& view, const CodedLanes& lanes, std:
 Rescored RescoreStage::score_best(const View& view, const CodedLanes& lanes, const CellScores& scores,
                                   std::span<const Candidate> candidates, const RescoreOptions& options,
                                   BestHits& best) {
+  const Rescored narrow = narrow_down(view, lanes, scores, candidates, options);
+  const Rescored full = score_finalists(view, lanes, options, best);
+  return {narrow.documents, narrow.tokens + full.tokens};
+}
+
+// Fills narrowed_, best first, from as many of the candidates as have a chance.
+Rescored RescoreStage::narrow_down(const View& view, const CodedLanes& lanes, const CellScores& scores,
+                                   std::span<const Candidate> candidates, const RescoreOptions& options) {
   const kernels::CellTable table = scores.table();
-  const std::uint64_t num_finalists = options.k + options.k / 8 + 2;
-  narrowed_.reset(num_finalists);
+  const auto middle = [&](const Candidate& candidate) {
+    return static_cast<double>(candidate.score) * scores.score_step();
+  };
+  narrowed_.clear();
+  best_narrowed_.reset(options.k);
   Distance distance;
   Rescored done;
   std::size_t size = std::max<std::size_t>(kFirstBatch, options.k);
   for (std::size_t begin = 0; begin < candidates.size(); begin += size, size = kNextBatch) {
-    size = std::min(size, candidates.size() - begin);
-    const std::span<const Candidate> batch = candidates.subspan(begin, size);
-    const auto middle = [&](const Candidate& candidate) {
-      return static_cast<double>(candidate.score) * scores.score_step();
-    };
-    if (narrowed_.size() == num_finalists &&
-        middle(batch.front()) + distance.largest() < static_cast<double>(narrowed_.worst().score)) {
+    const std::span<const Candidate> batch =
+        candidates.subspan(begin, std::min<std::size_t>(size, candidates.size() - begin));
+    if (begin > 0 && best_narrowed_.size() == options.k &&
+        middle(batch.front()) + distance.largest() < static_cast<double>(best_narrowed_.worst().score)) {
       break;
     }
-    const std::uint64_t num_tokens = list(view, batch, kRunDocuments);
-    done.tokens += score_runs(lanes, &table, num_tokens, options);
-    done.documents += size;
-    for (std::size_t i = 0; i < size; ++i) {
-      narrowed_.add({batch[i].segment, batch[i].document, scores_[i]});
+    done.tokens += score_runs(lanes, &table, list(view, batch, kRunDocuments), options);
+    done.documents += batch.size();
+    for (std::size_t i = 0; i < batch.size(); ++i) {
+      narrowed_.push_back({batch[i].segment, batch[i].document, scores_[i]});
+      best_narrowed_.add(narrowed_.back());
       distance.add(static_cast<double>(scores_[i]) - middle(batch[i]));
     }
   }
-  finalists_.clear();
-  for (const Hit& hit : narrowed_.take()) {
-    finalists_.push_back({hit.segment, hit.document, 0});
+  std::sort(narrowed_.begin(), narrowed_.end(), [](const Hit& a, const Hit& b) { return better(a, b); });
+  return done;
+}
+
+// Scores in full what narrowed_ begins with, as far as it has a chance.
+Rescored RescoreStage::score_finalists(const View& view, const CodedLanes& lanes, const RescoreOptions& options,
+                                       BestHits& best) {
+  best_full_.reset(options.k);
+  Distance loss;
+  Rescored done;
+  std::size_t size = options.k + kFirstSpare;
+  for (std::size_t begin = 0; begin < narrowed_.size(); begin += size, size = kNextSpare) {
+    const std::span<const Hit> batch =
+        std::span(narrowed_).subspan(begin, std::min<std::size_t>(size, narrowed_.size() - begin));
+    if (begin > 0 && best_full_.size() == options.k &&
+        static_cast<double>(batch.front().score) + loss.largest() < static_cast<double>(best_full_.worst().score)) {
+      break;
+    }
+    finalists_.clear();
+    for (const Hit& hit : batch) {
+      finalists_.push_back({hit.segment, hit.document, 0});
+    }
+    done.tokens += score_runs(lanes, nullptr, list(view, finalists_, kRunDocuments), options);
+    done.documents += batch.size();
+    for (std::size_t i = 0; i < batch.size(); ++i) {
+      const Hit hit{batch[i].segment, batch[i].document, scores_[i]};
+      best_full_.add(hit);
+      best.add(hit);
+      loss.add(static_cast<double>(scores_[i]) - static_cast<double>(batch[i].score));
+    }
   }
-  const Rescored last = score_all(view, lanes, finalists_, options, best);
-  return {done.documents, done.tokens + last.tokens};
+  return done;
 }
 
 }  // namespace serotine::search

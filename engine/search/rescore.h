@@ -54,6 +54,9 @@ class RescoreStage {
     std::uint64_t num_tokens = 0;
   };
 
+  Rescored narrow_down(const View& view, const CodedLanes& lanes, const CellScores& scores,
+                       std::span<const Candidate> candidates, const RescoreOptions& options);
+  Rescored score_finalists(const View& view, const CodedLanes& lanes, const RescoreOptions& options, BestHits& best);
   std::uint64_t list(const View& view, std::span<const Candidate> candidates, std::size_t run_documents);
   std::uint64_t score_runs(const CodedLanes& lanes, const kernels::CellTable* table, std::uint64_t num_tokens,
                            const RescoreOptions& options);
@@ -62,8 +65,10 @@ class RescoreStage {
   std::vector<Run> runs_;
   std::vector<float> scores_;
   std::vector<Worker> workers_;
+  std::vector<Hit> narrowed_;
   std::vector<Candidate> finalists_;
-  BestHits narrowed_;
+  BestHits best_narrowed_;
+  BestHits best_full_;
 };
 
 }  // namespace serotine::search

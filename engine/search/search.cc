@@ -27,8 +27,8 @@ struct Scratch::State {
   MidStage mid;
   RescoreStage rescore;
   ExactStage exact;
-  std::vector<Eligible> eligible;        // of each segment
-  std::vector<std::uint32_t> group;      // segments of one codebook
+  std::vector<Eligible> eligible;    // of each segment
+  std::vector<std::uint32_t> group;  // segments of one codebook
   std::vector<const codec::Codebook*> codebooks;
   std::vector<Candidate> candidates;
   BestHits best;
@@ -89,7 +89,8 @@ void add_all(Run& run, std::uint32_t number) {
   });
 }
 
-// Fills candidates from the postings of the best cells. Returns whether the scores of the only block of lanes are built.
+// Fills candidates from the postings of the best cells. Returns whether the scores of the only block of lanes are
+// built.
 void probe(Run& run, const Plan& plan) {
   Scratch::State& state = run.state;
   state.probes.clear();
@@ -117,7 +118,8 @@ void choose_candidates(Run& run, const codec::Codebook& codebook, const Plan& pl
   state.scores.begin(codebook, state.coded, run.cell_options());
   run.clock.lap(Stage::kCells);
   const auto has_postings = [&](std::uint32_t number) { return run.view.segments[number].segment->has_postings(); };
-  const bool probes = plan.way == Plan::Way::kProbe && std::any_of(state.group.begin(), state.group.end(), has_postings);
+  const bool probes =
+      plan.way == Plan::Way::kProbe && std::any_of(state.group.begin(), state.group.end(), has_postings);
   if (probes) {
     probe(run, plan);
   }
@@ -134,8 +136,8 @@ void choose_candidates(Run& run, const codec::Codebook& codebook, const Plan& pl
   run.clock.lap(Stage::kMid);
 }
 
-// Adds the best documents of one codebook. Returns whether every eligible one was scored.
-bool search_codebook(Run& run, const codec::Codebook& codebook, std::uint64_t all_eligible_tokens) {
+// Lists the segments of a codebook that have eligible documents in state.group, and adds them up.
+[[nodiscard]] Offer make_offer(Run& run, const codec::Codebook& codebook, std::uint64_t all_eligible_tokens) {
   Scratch::State& state = run.state;
   Offer offer;
   state.group.clear();
@@ -148,49 +150,58 @@ bool search_codebook(Run& run, const codec::Codebook& codebook, std::uint64_t al
       offer.all_documents += segment.num_documents();
     }
   }
-  if (state.group.empty()) {
-    return true;
-  }
-  state.coded.prepare(state.lanes, codebook);
-  run.clock.lap(Stage::kPrepare);
   offer.all_eligible_tokens = all_eligible_tokens;
   offer.num_cells = codebook.num_cells();
-  offer.num_lanes = state.coded.tokens.num_lanes();
-  const float recall = run.options.recall > 0 ? run.options.recall : kDefaultRecall;
-  const Plan plan = make_plan(point_for(run.view.calibration, recall), run.options, offer);
+  offer.num_lanes = divide_up(state.lanes.count, kernels::kLaneGroup) * kernels::kLaneGroup;
+  return offer;
+}
 
-  state.candidates.clear();
-  const RescoreOptions rescore_options{run.options.k, run.options.num_threads, run.options.instruction_set};
+// Adds the best of state.candidates, as the plan says.
+void rescore(Run& run, const Plan& plan) {
+  Scratch::State& state = run.state;
+  const RescoreOptions options{run.options.k, run.options.num_threads, run.options.instruction_set};
   Rescored rescored;
-  if (plan.way == Plan::Way::kRescoreAll) {
-    for (const std::uint32_t number : state.group) {
-      add_all(run, number);
-    }
-    rescored = state.rescore.score_all(run.view, state.coded, state.candidates, rescore_options, state.best);
+  if (plan.way != Plan::Way::kRescoreAll && plan.narrowed && state.scores.num_blocks() == 1) {
+    std::sort(state.candidates.begin(), state.candidates.end(),
+              [](const Candidate& a, const Candidate& b) { return better(a, b); });
+    rescored = state.rescore.score_best(run.view, state.coded, state.scores, state.candidates, options, state.best);
   } else {
-    choose_candidates(run, codebook, plan);
-    if (state.scores.num_blocks() == 1) {
-      std::sort(state.candidates.begin(), state.candidates.end(),
-                [](const Candidate& a, const Candidate& b) { return better(a, b); });
-      rescored = state.rescore.score_best(run.view, state.coded, state.scores, state.candidates, rescore_options,
-                                          state.best);
-    } else {
-      std::sort(state.candidates.begin(), state.candidates.end(), older);
-      rescored = state.rescore.score_all(run.view, state.coded, state.candidates, rescore_options, state.best);
-    }
+    std::sort(state.candidates.begin(), state.candidates.end(), older);
+    rescored = state.rescore.score_all(run.view, state.coded, state.candidates, options, state.best);
   }
   run.trace.rescored_documents += rescored.documents;
   run.trace.rescored_tokens += rescored.tokens;
   run.clock.lap(Stage::kRescore);
+}
+
+// Adds the best documents of one codebook. Returns whether every eligible one was scored.
+bool search_codebook(Run& run, const codec::Codebook& codebook, std::uint64_t all_eligible_tokens) {
+  Scratch::State& state = run.state;
+  const Offer offer = make_offer(run, codebook, all_eligible_tokens);
+  if (state.group.empty()) {
+    return true;
+  }
+  const float recall = run.options.recall > 0 ? run.options.recall : kDefaultRecall;
+  const Plan plan = make_plan(point_for(run.view.calibration, recall), run.options, offer);
+  state.coded.prepare(state.lanes, codebook);
+  run.clock.lap(Stage::kPrepare);
+  state.candidates.clear();
+  if (plan.way == Plan::Way::kRescoreAll) {
+    for (const std::uint32_t number : state.group) {
+      add_all(run, number);
+    }
+  } else {
+    choose_candidates(run, codebook, plan);
+  }
+  rescore(run, plan);
   return plan.way == Plan::Way::kRescoreAll;
 }
 
 // A query without direction: every document scores 0, so the oldest are the best.
 void add_zeros(Run& run) {
   for (std::uint32_t number = 0; number < run.view.segments.size(); ++number) {
-    run.state.eligible[number].for_each(*run.view.segments[number].segment, [&](std::uint32_t document) {
-      run.state.best.add({number, document, 0.0F});
-    });
+    run.state.eligible[number].for_each(*run.view.segments[number].segment,
+                                        [&](std::uint32_t document) { run.state.best.add({number, document, 0.0F}); });
   }
 }
 
@@ -207,8 +218,8 @@ bool search_segments(Run& run) {
   for (std::uint32_t number = 0; number < run.view.segments.size(); ++number) {
     const codec::Codebook* codebook = run.view.segments[number].segment->codebook();
     if (codebook == nullptr) {
-      run.trace.exact_documents += state.exact.score(run.view, number, state.eligible[number], run.query, run.options,
-                                                     state.best);
+      run.trace.exact_documents +=
+          state.exact.score(run.view, number, state.eligible[number], run.query, run.options, state.best);
       continue;
     }
     coded_tokens += state.eligible[number].num_tokens();

@@ -1,7 +1,8 @@
-// How does a query run?  Probe cells, add up what they promise, look at all cells of the best, rescore the best of those.
+// How does a query run?  Probe cells, add up what they promise, look at all cells of the best, rescore the best of
+// those.
 //
-// Per codebook: the query is rotated and quantised; scores of cells fill a byte table; the best cells of each query token
-// give candidates through postings (segments without postings give all of their documents); the table then scores
+// Per codebook: the query is rotated and quantised; scores of cells fill a byte table; the best cells of each query
+// token give candidates through postings (segments without postings give all of their documents); the table then scores
 // every token's cell of the candidates (flood), and the codes of the best of those are rescored. Segments without a
 // codebook are scored exactly. What is small enough is not approximated: few documents are rescored outright.
 #pragma once
@@ -38,6 +39,7 @@ struct SearchOptions {
   std::optional<std::uint32_t> candidates;  // kept for the mid stage
   std::optional<std::uint32_t> rescored;    // rescored from their codes; at least k
   bool exhaustive = false;                  // rescore everything: the reference of the search
+  bool always_probe = false;                // even where looking at all documents would cost less: for measurements
   // Codebooks of more cells are scored through their tree: the children of so many super-cells of each query token.
   std::uint64_t tree_above = 65'536;
   std::uint64_t supers = 8;
@@ -88,7 +90,6 @@ class Scratch {
 // Many queries: threads take queries in turn; a single query is split over documents. filters: empty for none, one for
 // all queries, or one per query. Same results as one by one.
 [[nodiscard]] std::vector<std::vector<Hit>> search_batch(const View& view, std::span<const Query> queries,
-                                                         std::span<const Filter> filters,
-                                                         const SearchOptions& options);
+                                                         std::span<const Filter> filters, const SearchOptions& options);
 
 }  // namespace serotine::search

@@ -294,6 +294,27 @@ TEST_CASE("values that were changed are noticed at open if the reader asks for i
   }
 }
 
+TEST_CASE("a merge does not give damaged vectors or codes a new checksum") {
+  for (const std::uint64_t count : {2, 6}) {  // exact, coded
+    const auto directory = std::make_shared<MemoryDirectory>();
+    Session(directory, [] {}, options_of_scripts()).add(0, count);
+    Index index(directory, options_of_scripts());
+    const std::string path =
+        file_path(format::FileKind::kSegment, index.snapshot()->manifest().segments.at(0).file.uuid);
+    const auto file = directory->map(path);
+    std::vector<std::byte> bytes(file->bytes().begin(), file->bytes().end());
+    bytes[64] ^= std::byte{1};
+    directory->remove(path);
+    const auto damaged = directory->create(path);
+    damaged->append(bytes);
+    damaged->close();
+    Session session(directory, [] {}, options_of_scripts());
+    CHECK_THROWS_WITH_AS(session.add(10, 10 + count), doctest::Contains(path.c_str()), CorruptIndex);
+    CHECK(newest_generation(*directory) == 1);
+    CHECK(directory->list("tmp").empty());
+  }
+}
+
 TEST_CASE("missing, swapped and foreign files are noticed, junk is not") {
   const Sample sample;
   const Sample other(100);

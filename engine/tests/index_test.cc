@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <map>
 #include <random>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -86,7 +87,13 @@ void check_equal(Index& index, const Model& model) {
     REQUIRE(place);
     CHECK(snapshot->view().segments[place->segment].segment->key(place->document) == document.key);
   }
-  CHECK_FALSE(snapshot->find("snowhere"));
+  std::set<std::string> held;
+  for (const Model::Document& document : model.documents) {
+    held.insert(document.key);
+  }
+  for (std::uint64_t i = 0; i < 160; ++i) {
+    REQUIRE(snapshot->find(key_of(i)).has_value() == held.contains(key_of(i)));
+  }
 }
 
 // Random changes to an index and its model side by side.
@@ -535,15 +542,17 @@ TEST_CASE("overriding shows an empty index, keeps the old one until the first co
   Batch other;
   other.add("s1", 9, 4);  // also in the old one
   std::vector<std::uint16_t> wider(4 * 32, 0x3C00);
-  const auto writer = index.begin_write();
+  auto writer = index.begin_write();
   writer->add(other.keys, other.lengths, wider.data(), 32, false);
   CHECK(writer->commit(1, kNoProgress) == 2);
+  writer.reset();
   CHECK(index.snapshot()->num_documents() == 1);
   CHECK(index.snapshot()->view().dim == 32);
   CHECK(old.snapshot()->num_documents() == 1);
   CHECK(index_text(*pinned) == before);
   // The next commits are ordinary ones.
   wider.resize(32);
+  writer = index.begin_write();
   writer->add(std::vector<std::string>{"s2"}, std::vector<std::uint32_t>{1}, wider.data(), 32, false);
   writer->commit(1, kNoProgress);
   CHECK(index.snapshot()->num_documents() == 2);
@@ -691,6 +700,10 @@ TEST_CASE("a codebook's successor needs originals of an eighth of the index") {
   GrowthState state{pieces, trained, 50, false, 100};
   CHECK(decide_growth(state).kind == Growth::Kind::kEncode);
   CHECK(decide_growth(state).keep_originals);
+  // Once begun, originals are kept even if the index shrinks: kinds do not alternate.
+  const std::vector<Piece> shrunk = {{0, false, 1, 90, false}, {0, true, 1, 10, false}};
+  CHECK(decide_growth({shrunk, trained, 5, false, 100}).keep_originals);
+  CHECK_FALSE(decide_growth({std::span(shrunk).first(1), trained, 5, false, 100}).keep_originals);
   state.staged_tokens = 200;
   const Growth growth = decide_growth(state);
   CHECK(growth.kind == Growth::Kind::kTrain);

@@ -159,7 +159,8 @@ TEST_CASE("accumulated scores are sums of each lane's best probed cell; the best
     for (const Candidate& candidate : candidates) {
       CHECK(wanted.at(candidate.document) == candidate.score);
     }
-    std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) { return better(a, b); });
+    std::sort(candidates.begin(), candidates.end(),
+              [](const Candidate& a, const Candidate& b) { return better(a, b); });
     std::vector<Candidate> kept;
     accumulator.add(segment, 0, eligible, probes, 10, kept);
     keep_best(kept, 10);
@@ -220,13 +221,13 @@ TEST_CASE("plans: few documents are rescored, some are flooded, many probed, and
   offer.tokens = 9'000;
   CHECK(make_plan(point, {}, offer).way == Plan::Way::kRescoreAll);
   offer.num_cells = 1'024;
-  offer.documents = 900;
-  offer.tokens = 90'000;
+  offer.documents = 600;
+  offer.tokens = offer.all_eligible_tokens = 60'000;
   CHECK(make_plan(point, {}, offer).way == Plan::Way::kFloodAll);
   SearchOptions options;
   options.k = 200;
   offer.documents = offer.all_documents;
-  offer.tokens = offer.all_eligible_tokens;
+  offer.tokens = offer.all_eligible_tokens = 100'000'000;
   CHECK(make_plan(point, options, offer).rescored > 200);
   options.rescored = 3;
   CHECK(make_plan(point, options, offer).rescored == 200);

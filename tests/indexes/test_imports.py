@@ -12,7 +12,9 @@ sys.addaudithook(lambda event, _: found.append(event) if event == "pickle.find_c
 import serotine.indexes, serotine.rank, serotine.retrieve
 import numpy as np
 documents = [np.eye(4, dtype=np.float32)[:n] for n in (1, 2, 3)]
-for index in (serotine.indexes.Exact(), serotine.indexes.Exact(tempfile.mkdtemp(), "index")):
+indexes = [kind(*place) for kind in (serotine.indexes.Exact, serotine.indexes.PLAID)
+           for place in ((None, None), (tempfile.mkdtemp(), "index"))]
+for index in indexes:
     index.add_documents(["a", "b", 3], documents).update_documents("a", documents[2]).remove_documents("b")
     assert len(index(documents[0], subset=["a", 3])[0]) == 2
     assert len(serotine.retrieve.ColBERT(index).retrieve(documents[1], k=1)[0]) == 1

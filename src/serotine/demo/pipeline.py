@@ -32,7 +32,7 @@ from serotine.types import Array, RerankResult
 __all__ = ["EXACT_NAME", "METRICS", "Bm25Search", "LateInteractionSearch", "Measurement", "measure"]
 
 METRICS = ("ndcg@10", "mrr", "recall@100")
-EXACT_NAME = "Serotine, exact"
+EXACT_NAME = "exact search"
 _DEPTH = 100
 _NAME = "docstrings"
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -38,22 +39,19 @@ class _Row:
 
 def _columns() -> tuple[str, ...]:
     titles = (_TITLES[metric] for metric in METRICS)
-    return ("", *titles, "overlap@10", "ms/query", "of it search", "bytes/token", "encoded docs/s")
+    return ("", *titles, "overlap@10", "ms/query", "of it search", "bytes/token")
 
 
-def _rows(measurement: Measurement, search: LateInteractionSearch) -> list[_Row]:
+def _rows(measurement: Measurement) -> list[_Row]:
     rows = []
     for name, milliseconds in measurement.milliseconds.items():
         means = [next(r.mean for r in measurement.table.rows if (r.run_name, r.metric) == (name, m)) for m in METRICS]
-        speed = f"{search.encoded_per_second:.0f}" if name == search.name else "–"
-        speed += " (earlier run)" if name == search.name and search.was_cached else ""
         cells = (
             *(f"{mean:.3f}" for mean in means),
             f"{measurement.overlap[name]:.3f}" if name in measurement.overlap else "–",
             f"{milliseconds:.1f}",
             f"{measurement.search_milliseconds[name]:.1f}",
             f"{measurement.bytes_per_token[name]:.0f}" if name in measurement.bytes_per_token else "–",
-            speed,
         )
         rows.append(_Row(name, cells))
     return rows
@@ -69,21 +67,30 @@ def _differences(measurement: Measurement, search: LateInteractionSearch) -> lis
     ]
 
 
+def _encoding(search: LateInteractionSearch) -> str:
+    when = " in an earlier run" if search.was_cached else ""
+    return f"Encoded {search.encoded_per_second:.0f} docstrings per second{when}."
+
+
 def print_measurement(
     console: Console, measurement: Measurement, search: LateInteractionSearch, questions: QuestionSet
 ) -> None:
     """Print the table of metrics and what was left out of it."""
     count = len(search.index)
     table = Table(
-        title=f"{len(questions.queries)} questions, {count:,} docstrings of Python {platform.python_version()}"
+        title=f"{len(questions.queries)} questions, {count:,} docstrings of Python {platform.python_version()}",
+        box=SIMPLE_HEAD,  # this and no padding: it fits 80 columns
+        show_edge=False,
+        padding=0,
     )
     for number, column in enumerate(_columns()):
         table.add_column(column, justify="left" if number == 0 else "right")
-    for row in _rows(measurement, search):
+    for row in _rows(measurement):
         table.add_row(row.name, *row.cells)
     console.print(table)
     for line in _differences(measurement, search):
         console.print(f"  {line}", highlight=False, soft_wrap=True)
+    console.print(f"  {_encoding(search)}", highlight=False, soft_wrap=True)
     if questions.missing or questions.dropped:
         console.print(
             f"  {len(questions.missing)} judged names do not exist in this Python; {len(questions.dropped)} questions "
@@ -159,7 +166,7 @@ def _header(measurement: Measurement, search: LateInteractionSearch, questions: 
     head = "".join(f"<th>{escape(column)}</th>" for column in _columns())
     body = "".join(
         f"<tr><th>{escape(row.name)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in row.cells)}</tr>"
-        for row in _rows(measurement, search)
+        for row in _rows(measurement)
     )
     differences = "".join(f"<li>{escape(line)}</li>" for line in _differences(measurement, search))
     missing = ", ".join(sorted(questions.missing)) or "none"
@@ -167,7 +174,8 @@ def _header(measurement: Measurement, search: LateInteractionSearch, questions: 
         f"<h1>Searching Python's own documentation</h1><p>{len(questions.queries)} questions by people who "
         f"do not know the name that they look for, {len(search.index):,} docstrings of Python "
         f"{platform.python_version()}, Serotine {__version__}. The answers were judged by reading the docstrings.</p>"
-        f"<table class=numbers><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><ul>{differences}</ul>"
+        f"<table class=numbers><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        f"<ul>{differences}<li>{_encoding(search)}</li></ul>"
         f"<p class=note>Milliseconds are the median of one question at a time, its encoding included. Overlap is the "
         f"share of the first ten answers of exact search that were found; the index holds the same vectors in "
         f"{search.index.nbits} bits per component. Judged names "

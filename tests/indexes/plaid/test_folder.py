@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from serotine.errors import CorruptIndex, DimensionMismatch, IndexTooNew, InvalidInput, StorageError
+from serotine.errors import CorruptIndex, DimensionMismatch, IndexLocked, IndexTooNew, InvalidInput, StorageError
 from serotine.indexes import PLAID
 from tests.indexes.plaid.collection import collection
 from tests.indexes.samples import state, texts
@@ -254,3 +254,64 @@ def test_nothing_in_an_index_is_executed(large):
     result = subprocess.run([sys.executable, "-c", HOOKED, str(large)], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == "899"
+
+
+FULL = """
+import sys
+import numpy as np
+from serotine.errors import CommitFailed, OutOfSpace
+from serotine.indexes import PLAID
+
+index = PLAID(sys.argv[1], "index").add_documents("old", np.ones((3, 64)))
+filler = open(sys.argv[1] + "/filler", "wb")
+try:
+    filler.write(bytes({filler_bytes}))
+    filler.flush()
+except OSError:
+    pass
+generator = np.random.default_rng(0)
+documents = [generator.standard_normal((500, 64)).astype(np.float16) for _ in range({num_documents})]
+try:
+    index.add_documents(range({num_documents}), documents)
+except OutOfSpace as error:
+    assert isinstance(error, CommitFailed), error
+    assert error.outcome == "unchanged", error.outcome
+    assert error.needed > error.free >= 0, (error.needed, error.free)
+    print("full")
+assert index.documents_ids() == ["old"]
+assert len(index(np.ones((2, 64)))[0]) == 1
+filler.close()
+import os
+os.remove(sys.argv[1] + "/filler")
+index.add_documents("new", documents[0]).check()
+print(len(PLAID(sys.argv[1], "index")))
+"""
+
+
+@pytest.mark.parametrize(("filler_bytes", "num_documents"), [(4_100_000, 20), (1_000_000, 60), (0, 1500)])
+def test_a_full_disk_is_said_and_harms_nothing(tmp_path, filler_bytes, num_documents):
+    """On a file system of 4 MiB in this test's own mount namespace."""
+    script = f'mount -t tmpfs -o size=4m none {tmp_path} && exec {sys.executable} -c "$0" {tmp_path}'
+    code = FULL.format(filler_bytes=filler_bytes, num_documents=num_documents)
+    if subprocess.run(["unshare", "-Urm", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets no one make a mount namespace")
+    result = subprocess.run(["unshare", "-Urm", "sh", "-c", script, code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["full", "2"]
+
+
+def test_the_holder_of_the_lock_is_named_and_a_killed_one_holds_nothing(filled, tmp_path):
+    code = (
+        "import sys, time\nfrom serotine.indexes import PLAID\n"
+        "with PLAID(sys.argv[1], 'index').writer():\n    print('held', flush=True)\n    time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    other = PLAID(tmp_path, "index", lock_timeout_s=0.05)
+    with pytest.raises(IndexLocked, match=f"process {holder.pid}"):
+        other.add_documents("b", DOCUMENTS[3])
+    assert filled.documents_ids() == ["a", 1]  # readers do not wait
+    holder.kill()
+    holder.wait()
+    assert other.add_documents("b", DOCUMENTS[3]).documents_ids() == ["a", 1, "b"]

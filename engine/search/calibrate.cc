@@ -12,20 +12,20 @@ namespace {
 
 // Cheapest first; recall is filled in. Each point widens the stage that the one before lost most in.
 constexpr std::array<format::CalibrationPoint, 10> kLadder{{
-    {4, 100, 30, 0},
-    {6, 150, 50, 0},
-    {8, 200, 80, 0},
-    {12, 300, 100, 0},
-    {16, 400, 150, 0},
-    {24, 600, 200, 0},
-    {32, 800, 300, 0},
-    {48, 1'500, 500, 0},
-    {64, 3'000, 1'000, 0},
-    {128, 8'000, 2'000, 0},
+    {4, 100, 40, 0},
+    {6, 150, 60, 0},
+    {8, 200, 100, 0},
+    {12, 300, 150, 0},
+    {16, 400, 250, 0},
+    {24, 600, 400, 0},
+    {24, 1'000, 700, 0},
+    {32, 1'500, 1'000, 0},
+    {64, 3'000, 1'500, 0},
+    {128, 8'000, 4'000, 0},
 }};
 
 // Without a calibration: the point that held on every collection that was tried.
-constexpr std::size_t kCautious = 5;
+constexpr std::size_t kCautious = 6;
 
 constexpr std::uint64_t kTop = 10;
 

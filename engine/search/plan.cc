@@ -19,7 +19,7 @@ constexpr double kRescoredPerHit = 1.5;
 constexpr double kCandidatesPerHit = 4;
 
 // Who wants this many rescored wants certainty, and gets no narrowed scores.
-constexpr std::uint32_t kCertain = 1'000;
+constexpr std::uint32_t kCertain = 2'000;
 
 // Documents of a codebook compete with those of others; its share of candidates follows its share of tokens, but a
 // small codebook (the newest documents) is not starved.

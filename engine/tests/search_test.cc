@@ -170,8 +170,8 @@ TEST_CASE("a wide search finds what an exhaustive one finds, a default one nearl
       options.always_probe = true;
       options.tree_above = through_tree ? 1 : options.tree_above;
       options.cells = 64;
-      options.candidates = 2'000;
-      options.rescored = 1'000;
+      options.candidates = 2'500;
+      options.rescored = 2'000;
       check_same(run(mixed().view(), query, options, nullptr, &trace), wanted);
       options.cells.reset();
       options.candidates = 300;

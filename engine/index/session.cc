@@ -50,6 +50,22 @@ void remove_quietly(io::Directory& directory, const std::string& path) noexcept 
   }
 }
 
+// What a session builds on. One that starts over needs no more of a damaged index, or of one of a later version, than
+// the number that its own commit must exceed.
+std::optional<format::Manifest> manifest_to_follow(const io::Directory& directory, bool starts_over) {
+  try {
+    return load_newest_manifest(directory);
+  } catch (const StorageError&) {
+    if (!starts_over) {
+      throw;
+    }
+    format::Manifest blank;
+    blank.index = random_uuid();
+    blank.generation = newest_generation(directory);
+    return blank;
+  }
+}
+
 }  // namespace
 
 void WriteSession::State::require_usable() const {
@@ -97,10 +113,11 @@ void WriteSession::State::abandon(bool may_be_visible, const std::vector<std::st
   }
 }
 
-WriteSession::WriteSession(std::shared_ptr<io::Directory> directory, std::chrono::milliseconds lock_timeout)
+WriteSession::WriteSession(std::shared_ptr<io::Directory> directory, std::chrono::milliseconds lock_timeout,
+                           bool starts_over)
     : state_(std::make_unique<State>()) {
   state_->lock = directory->lock(lock_timeout);
-  state_->current = load_newest_manifest(*directory);
+  state_->current = manifest_to_follow(*directory, starts_over);
   try {
     collect_after_crash(*directory);
   } catch (const StorageError&) {  // NOLINT(bugprone-empty-catch): garbage does no harm

@@ -44,7 +44,9 @@ class WriteSession {
  public:
   // Takes the lock (IndexLocked after the timeout), reads the newest manifest, removes garbage of crashed writers: all
   // that is in tmp/, and published files that no manifest mentions. One thread at a time may use a session.
-  WriteSession(std::shared_ptr<io::Directory> directory, std::chrono::milliseconds lock_timeout);
+  // starts_over: what is there will be replaced as a whole, so it need not be readable: then only its number counts.
+  WriteSession(std::shared_ptr<io::Directory> directory, std::chrono::milliseconds lock_timeout,
+               bool starts_over = false);
   ~WriteSession();  // removes what was staged and not committed
 
   // What was there when the session began or was committed last; nothing for a new index.

@@ -110,7 +110,11 @@ std::uint64_t Writer::optimize(bool retrain, std::uint64_t num_threads, const co
 }
 
 std::unique_ptr<Writer> Index::begin_write() {
-  auto session = std::make_unique<WriteSession>(directory_, options_.lock_timeout);
+  const bool starts_over = [&] {
+    const std::scoped_lock lock(mutex_);
+    return override_pending_;
+  }();
+  auto session = std::make_unique<WriteSession>(directory_, options_.lock_timeout, starts_over);
   std::shared_ptr<const Snapshot> base = base_of(session->current());
   return std::unique_ptr<Writer>(
       new Writer(std::make_unique<Writer::State>(*this, std::move(session), std::move(base), options_.limits)));

@@ -11,7 +11,7 @@ namespace serotine::search {
 namespace {
 
 // Cheapest first; recall is filled in. Each point widens the stage that the one before lost most in.
-constexpr std::array<format::CalibrationPoint, 10> kLadder{{
+constexpr std::array<format::CalibrationPoint, 9> kLadder{{
     {4, 100, 40, 0},
     {6, 150, 60, 0},
     {8, 200, 100, 0},
@@ -21,7 +21,6 @@ constexpr std::array<format::CalibrationPoint, 10> kLadder{{
     {24, 1'000, 700, 0},
     {32, 1'500, 1'000, 0},
     {64, 3'000, 1'500, 0},
-    {128, 8'000, 4'000, 0},
 }};
 
 // Without a calibration: the point that held on every collection that was tried.
@@ -115,9 +114,15 @@ format::CalibrationPoint point_for(const std::vector<format::CalibrationPoint>& 
   if (calibration.empty()) {
     return kLadder[kCautious];
   }
-  const auto point = std::find_if(calibration.begin(), calibration.end(),
-                                  [&](const format::CalibrationPoint& each) { return each.recall >= recall; });
-  return point != calibration.end() ? *point : calibration.back();
+  // What pseudo-queries measure has steps of a hit in some hundred: a target between the last two of them is no reason
+  // to pay for the costliest point.
+  float reached = 0;
+  for (const format::CalibrationPoint& point : calibration) {
+    reached = std::max(reached, point.recall);
+  }
+  return *std::find_if(calibration.begin(), calibration.end(), [&](const format::CalibrationPoint& point) {
+    return point.recall >= std::min(recall, reached);
+  });
 }
 
 }  // namespace serotine::search

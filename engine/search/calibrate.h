@@ -24,7 +24,8 @@ struct PseudoQuery {
                                                               std::uint64_t num_threads,
                                                               const codec::Progress& progress);
 
-// The cheapest point that reached `recall`, or the last; a built-in cautious one if there are none.
+// The cheapest point that reached `recall`, or the cheapest of those that came nearest; a built-in cautious one if
+// there are none.
 [[nodiscard]] format::CalibrationPoint point_for(const std::vector<format::CalibrationPoint>& calibration,
                                                  float recall);
 

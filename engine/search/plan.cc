@@ -59,7 +59,7 @@ Plan make_plan(const format::CalibrationPoint& point, const SearchOptions& optio
   const double table = static_cast<double>(offer.num_cells) * kScoreCell * groups;
   const double flood = tokens_of(plan.candidates) * kFloodToken * groups;
   const double rescore = tokens_of(plan.rescored) * kRescoreToken * groups;
-  if (options.exhaustive || offer.documents <= plan.rescored) {
+  if (options.exhaustive || options.recall >= 1 || offer.documents <= plan.rescored) {
     plan.way = Plan::Way::kRescoreAll;
   } else if (options.always_probe) {
     plan.way = Plan::Way::kProbe;

@@ -19,7 +19,7 @@ using Words = std::uint64_t __attribute__((vector_size(kPieceBytes)));
 
 // Tokens that are kept for each lane, by the bytes of their cells. 4 of 100..250 tokens for some 20 lanes leave about
 // a third of them (docs/engine.md).
-constexpr std::size_t kKeptTokens = 4;
+constexpr std::size_t kKeptTokens = 8;
 
 // Readable bytes beyond the last cell id of a document, see DocumentCells.
 constexpr std::uint64_t kCellPadding = 3;

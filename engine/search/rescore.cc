@@ -15,7 +15,7 @@ constexpr std::uint64_t kWorkPerThread = std::uint64_t{8} << 20;
 constexpr std::size_t kRunDocuments = 16;
 
 // Hits beyond the k asked for that are scored in full at once, and then at a time.
-constexpr std::size_t kFirstSpare = 4;
+constexpr std::size_t kFirstSpare = 10;
 constexpr std::size_t kNextSpare = 6;
 
 // Candidates are rescored this many at a time; the first batch tells how far the middle stage is off.

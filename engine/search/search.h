@@ -33,7 +33,8 @@ struct Filter {
 
 struct SearchOptions {
   std::uint64_t k = 10;
-  float recall = 0;  // of an exhaustive scan of the codes; 0: kDefaultRecall. Picks a point of the calibration
+  float recall = 0;  // of an exhaustive scan of the codes; 0: kDefaultRecall. Picks a point of the
+                     // calibration; 1: exhaustive
   // Each overrides what the calibration says.
   std::optional<std::uint32_t> cells;       // probed per query token
   std::optional<std::uint32_t> candidates;  // kept for the mid stage

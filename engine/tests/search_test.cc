@@ -241,11 +241,12 @@ TEST_CASE("more than there is returns all there is") {
   options.k = 0;
   CHECK(run(view, query, options).empty());
   // Candidates fall short of k: the rest is found all the same.
-  options.k = 500;
+  options.k = 2'000;
+  options.always_probe = true;
   options.cells = 1;
   options.candidates = 1;
   options.rescored = 1;
-  CHECK(run(view, {tokens.data(), 1, nullptr}, options).size() == 500);
+  CHECK(run(view, {tokens.data(), 1, nullptr}, options).size() == 2'000);
 }
 
 TEST_CASE("equal documents come oldest first, across segments") {
@@ -417,6 +418,16 @@ TEST_CASE("every number of bits per dimension is searched") {
   }
 }
 
+TEST_CASE("a recall of 1 is an exhaustive search") {
+  const std::vector<float> tokens = mixed().language.tokens(8);
+  const Query query{tokens.data(), 8, nullptr};
+  SearchOptions options;
+  options.recall = 1;
+  SearchTrace trace;
+  check_same(run(mixed().view(), query, options, nullptr, &trace), run(mixed().view(), query, exhaustive(10)));
+  CHECK(trace.flooded_tokens == 0);
+}
+
 TEST_CASE("an empty view returns nothing") {
   const std::vector<float> tokens(kDim, 1.0F);
   View view;
@@ -447,7 +458,12 @@ TEST_CASE("calibration rises along its ladder, and does not depend on threads") 
   CHECK(points.back().recall > 0.99F);
   CHECK(calibrate(view, queries, 3, {}) == points);
   CHECK(calibrate(view, {}, 1, {}).empty());
-  CHECK(point_for(points, 2.0F) == points.back());
+  const format::CalibrationPoint nearest = point_for(points, 2.0F);
+  CHECK(nearest.recall == points.back().recall);
+  for (const format::CalibrationPoint& point : points) {
+    const bool costs_less = point.cells < nearest.cells || point.candidates < nearest.candidates;
+    CHECK((!costs_less || point.recall < nearest.recall));
+  }
   CHECK(point_for(points, points[0].recall) == points[0]);
   CHECK(point_for({}, 0.9F).rescored > 0);
 }

@@ -371,6 +371,24 @@ TEST_CASE("a corrupt newest manifest is an error, and the one before it is taken
   CHECK_THROWS_AS(static_cast<void>(load_newest_manifest(*directory)), CorruptIndex);
 }
 
+TEST_CASE("a session that starts over needs nothing of a damaged index but its number") {
+  const TemporaryFolder folder;
+  const DirectoryPtr directory = io::open_posix_directory(folder.path);
+  commit_segment(directory, "first");
+  commit_segment(directory, "second");
+  std::filesystem::resize_file(folder.path + "/" + manifest_path(2), 100);
+  {
+    WriteSession session(directory, 1000ms, true);
+    REQUIRE(session.current());
+    CHECK(session.current()->segments.empty());
+    format::Manifest next;
+    next.index = session.current()->index;
+    CHECK(session.commit(next) == 3);
+  }
+  CHECK(load_newest_manifest(*directory)->generation == 3);
+  CHECK(directory->list("segments").empty());
+}
+
 TEST_CASE("opening for reading makes nothing, locks nothing and needs no permission to write") {
   const TemporaryFolder folder;
   CHECK(read(io::open_posix_directory(folder.path)) == "nothing");

@@ -120,6 +120,15 @@ def test_override_keeps_the_old_index_until_the_first_change(filled, tmp_path):
     assert PLAID(tmp_path, "index").documents_ids() == ["new", "second"]
 
 
+def test_override_replaces_a_damaged_index(filled, tmp_path):
+    manifest = max((tmp_path / "index").glob("manifest-*"))
+    manifest.write_bytes(manifest.read_bytes()[:100])
+    with pytest.raises(CorruptIndex):
+        PLAID(tmp_path, "index")
+    replacing = PLAID(tmp_path, "index", override=True).add_documents("new", DOCUMENTS[0])
+    assert replacing.documents_ids() == PLAID(tmp_path, "index").documents_ids() == ["new"]
+
+
 def test_override_makes_an_index_where_there_is_none(tmp_path):
     assert len(PLAID(tmp_path, "index", override=True)) == 0
 

@@ -24,8 +24,8 @@ struct PseudoQuery {
                                                               std::uint64_t num_threads,
                                                               const codec::Progress& progress);
 
-// The cheapest point that reached `recall`, or the cheapest of those that came nearest; a built-in cautious one if
-// there are none.
+// The point to search with for a recall: the cheapest that reached it (or came nearest), and a margin beyond, for real
+// queries are harder than pseudo-queries. A built-in cautious one if there are none.
 [[nodiscard]] format::CalibrationPoint point_for(const std::vector<format::CalibrationPoint>& calibration,
                                                  float recall);
 

@@ -458,14 +458,17 @@ TEST_CASE("calibration rises along its ladder, and does not depend on threads") 
   CHECK(points.back().recall > 0.99F);
   CHECK(calibrate(view, queries, 3, {}) == points);
   CHECK(calibrate(view, {}, 1, {}).empty());
-  const format::CalibrationPoint nearest = point_for(points, 2.0F);
-  CHECK(nearest.recall == points.back().recall);
-  for (const format::CalibrationPoint& point : points) {
-    const bool costs_less = point.cells < nearest.cells || point.candidates < nearest.candidates;
-    CHECK((!costs_less || point.recall < nearest.recall));
-  }
-  CHECK(point_for(points, points[0].recall) == points[0]);
   CHECK(point_for({}, 0.9F).rescored > 0);
+}
+
+TEST_CASE("a search takes the cheapest point that reached its recall, and two beyond it") {
+  const std::vector<format::CalibrationPoint> points{{1, 10, 10, 0.5F},  {2, 20, 20, 0.9F},  {3, 30, 30, 0.99F},
+                                                     {4, 40, 40, 0.99F}, {5, 50, 50, 0.99F}, {6, 60, 60, 0.99F}};
+  CHECK(point_for(points, 0.4F) == points[2]);
+  CHECK(point_for(points, 0.9F) == points[3]);
+  CHECK(point_for(points, 0.99F) == points[4]);
+  CHECK(point_for(points, 2.0F) == points[4]);  // none reached it: as if the best that was reached were asked for
+  CHECK(point_for({points.begin(), points.begin() + 3}, 0.99F) == points[2]);
 }
 
 }  // namespace

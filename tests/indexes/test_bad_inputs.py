@@ -300,6 +300,13 @@ def test_bad_weights_are_refused_by_plaid(weights, message):
         index([GOOD, GOOD], weights=weights)
 
 
+@pytest.mark.parametrize("weights", [[], 3.0, np.float32(3), [1.0], [[1.0], [2.0, 3.0]], [[[1], [1, 2]]], "abc", {}])
+def test_bad_weights_of_a_single_query_are_refused_by_plaid(weights):
+    index = PLAID(None).add_documents("old", GOOD)
+    with pytest.raises(InvalidInput, match="weights|embedding"):
+        index([GOOD], weights=weights)
+
+
 @pytest.mark.parametrize("recall", [0, -1, 1.5, "high", True, float("inf")])
 def test_a_bad_recall_of_one_call_is_refused_by_plaid(recall):
     index = PLAID(None).add_documents("old", GOOD)

@@ -28,7 +28,7 @@ from serotine.indexes.plaid.options import (
 from serotine.indexes.plaid.progress import is_shown
 from serotine.indexes.plaid.snapshot import Snapshot, describe
 from serotine.indexes.plaid.stats import Stats
-from serotine.indexes.plaid.writer import LOCK_WAIT_S, Writer
+from serotine.indexes.plaid.writer import LOCK_WAIT_S, Writer, lock_waits
 from serotine.scores.packed import available_threads
 from serotine.types import DocumentId, Embeddings, RerankResult
 
@@ -81,8 +81,8 @@ class PLAID(Index):
         InvalidInput: an argument is wrong, or one that was given is not what the index was made with.
         CorruptIndex: the index is damaged. IndexTooNew: it was written by a later version.
 
-    Safe to use from several threads, and by readers in processes forked after opening. Memory: the ids and lengths are
-    mapped like everything else; a search takes some MB for each thread.
+    Safe to use from several threads, and by readers in processes forked after opening. Memory: 4 bytes
+    for each document, everything else is mapped; a search takes some MB for each thread.
     Source: Santhanam et al. 2022 (PLAID); what differs is in docs/engine.md.
 
     Example:
@@ -166,7 +166,7 @@ class PLAID(Index):
             nbits=required.get("nbits", DEFAULT_NBITS),
             seed=required.get("seed", DEFAULT_SEED),
             keep_originals=bool(required.get("keep_originals", False)),
-            lock_timeout_s=min(self._lock_timeout_s, LOCK_WAIT_S),
+            lock_timeout_s=lock_waits(self._lock_timeout_s)[1],
             override=flag_or_none(override, name="override") is True,
             verify_values=verify == "full",
             recover_previous=recover is not None,
@@ -219,9 +219,9 @@ class PLAID(Index):
         """Add documents: their ids, and ``(num_tokens, dim)`` vectors for each.
 
         documents_ids: str or int, which stay what they are: ``1`` and ``"1"`` are two documents. A bare id is one.
-        documents_embeddings: see `serotine.types.Embeddings`, or a generator of arrays or tensors, of which some 10 MB
-        are held at a time (the codes are trained from a sample of all of it, so it waits in the index's folder as
-        float16). Vectors are rounded to float16; all-zero rows of a padded 3-D array are padding. A document
+        documents_embeddings: see `serotine.types.Embeddings`, or a generator of arrays or tensors, of which less than
+        100 MB are held at a time (the codes are trained from a sample of all of it, so what is beyond 64 MiB waits in
+        the index's folder as float16). Vectors are rounded to float16; all-zero rows of a padded 3-D array are padding. A document
         without tokens is stored and counted, but never returned. No documents: nothing happens.
 
         Cost: that of what is added, times log(number of adds) over time; training when the index has grown eightfold.

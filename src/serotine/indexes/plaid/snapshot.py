@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -168,8 +169,11 @@ def _check_lengths(queries: TokenMatrix) -> None:
 
 def _read_weights(weights: Any, queries: TokenMatrix) -> npt.NDArray[np.float32]:
     """Return one finite weight >= 0 for each query token, in order. A 1-D array belongs to a single query."""
-    is_single = len(queries) == 1 and np.ndim(weights[0] if isinstance(weights, (list, tuple)) else weights) < 2
-    parts = [weights] if is_single and np.ndim(weights) == 1 else list(weights)
+    if not isinstance(weights, Iterable) or getattr(weights, "ndim", 1) == 0:
+        raise InvalidInput(f"weights must be a list of 1-D arrays, one per query, got {type(weights).__name__}")
+    parts = list(weights)
+    if len(queries) == 1 and not any(isinstance(part, Iterable) and getattr(part, "ndim", 1) for part in parts):
+        parts = [weights if hasattr(weights, "ndim") else parts]
     if len(parts) != len(queries):
         raise InvalidInput(f"weights has {len(parts)} rows for {len(queries)} queries, expected one each")
     arrays = [np.asarray(to_numpy(part), dtype=np.float32) for part in parts]

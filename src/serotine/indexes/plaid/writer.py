@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import time
+import contextlib
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-__all__ = ["LOCK_WAIT_S", "MAX_DOCUMENT_TOKENS", "Writer"]
+__all__ = ["LOCK_WAIT_S", "MAX_DOCUMENT_TOKENS", "Writer", "lock_waits"]
 
 MAX_DOCUMENT_TOKENS = 65_535
 """Token vectors of one document at most."""
@@ -166,16 +167,23 @@ class Writer:
 
 
 def _begin(index: PlaidIndex, timeout_s: float) -> PlaidWriter:
-    """Take the lock in waits of at most `LOCK_WAIT_S`, for which the native index was made."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
+    """Take the lock in as many waits of the native index as make up timeout_s."""
+    num_waits = lock_waits(timeout_s)[0]
+    for _ in range(1, num_waits):
+        with contextlib.suppress(IndexLocked):
             return index.begin_write()
-        except IndexLocked as error:
-            if time.monotonic() + LOCK_WAIT_S > deadline:
-                if timeout_s <= LOCK_WAIT_S:
-                    raise
-                raise IndexLocked(f"{error} That was the last of several waits of {timeout_s:g} s in all.") from error
+    try:
+        return index.begin_write()
+    except IndexLocked as error:
+        if num_waits == 1:
+            raise
+        raise IndexLocked(f"{error} That was the last of {num_waits} waits, {timeout_s:g} s in all.") from error
+
+
+def lock_waits(timeout_s: float) -> tuple[int, float]:
+    """Divide a timeout into equal waits of at most `LOCK_WAIT_S`: their number, and the seconds of each."""
+    num_waits = max(1, math.ceil(timeout_s / LOCK_WAIT_S))
+    return num_waits, timeout_s / num_waits
 
 
 def _check_lengths(ids: Sequence[DocumentId], piece: TokenMatrix) -> None:

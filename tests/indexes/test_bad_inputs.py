@@ -303,7 +303,7 @@ def test_bad_weights_are_refused_by_plaid(weights, message):
 @pytest.mark.parametrize("weights", [[], 3.0, np.float32(3), [1.0], [[1.0], [2.0, 3.0]], [[[1], [1, 2]]], "abc", {}])
 def test_bad_weights_of_a_single_query_are_refused_by_plaid(weights):
     index = PLAID(None).add_documents("old", GOOD)
-    with pytest.raises(InvalidInput, match="weights|embedding"):
+    with pytest.raises(InvalidInput, match=r"weights|embedding"):
         index([GOOD], weights=weights)
 
 

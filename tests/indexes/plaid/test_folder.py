@@ -154,6 +154,14 @@ def test_an_index_is_not_opened_as_what_it_is_not(filled, tmp_path, options, mes
     assert len(PLAID(tmp_path, "index", override=True, **options)) == 0
 
 
+def test_settings_are_compared_again_when_another_object_made_the_index_in_between(tmp_path):
+    made, late = PLAID(tmp_path, "index", nbits=4), PLAID(tmp_path, "index", nbits=2, lock_timeout_s=0.05)
+    made.add_documents("a", np.ones((2, 4)))
+    with pytest.raises(InvalidInput, match="was made with nbits=4, but nbits=2"):
+        late.add_documents("b", np.ones((2, 4)))
+    assert made.add_documents("c", np.ones((2, 4))).documents_ids() == ["a", "c"]  # the lock is free
+
+
 def test_documents_of_another_width_are_refused_after_a_reopening(filled, tmp_path):
     with pytest.raises(DimensionMismatch, match="expected \\(num_tokens, 4\\)"):
         PLAID(tmp_path, "index").add_documents("x", np.ones((1, 5)))

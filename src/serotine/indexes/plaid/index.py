@@ -138,7 +138,7 @@ class PLAID(Index):
         )
         self._show_progress = flag_or_none(show_progress, name="show_progress")
         self._lock_timeout_s = seconds(lock_timeout_s, name="lock_timeout_s")
-        required = required_settings(nbits, seed, flag_or_none(keep_originals, name="keep_originals"))
+        self._required = required = required_settings(nbits, seed, flag_or_none(keep_originals, name="keep_originals"))
         check_choice(verify, ("structure", "full"), name="verify")
         check_choice(recover, ("previous", None), name="recover")
         is_in_memory = index_folder is None and index_name == DEFAULT_NAME
@@ -219,10 +219,10 @@ class PLAID(Index):
         """Add documents: their ids, and ``(num_tokens, dim)`` vectors for each.
 
         documents_ids: str or int, which stay what they are: ``1`` and ``"1"`` are two documents. A bare id is one.
-        documents_embeddings: see `serotine.types.Embeddings`, or a generator of arrays or tensors, of which less than
+        documents_embeddings: see `serotine.types.Embeddings`, or a generator of arrays or tensors, of which about
         100 MB are held at a time (the codes are trained from a sample of all of it, so what is beyond 64 MiB waits in
-        the index's folder as float16). Vectors are rounded to float16; all-zero rows of a padded 3-D array are padding. A document
-        without tokens is stored and counted, but never returned. No documents: nothing happens.
+        the index's folder as float16). Vectors are rounded to float16; all-zero rows of a padded 3-D array are
+        padding. A document without tokens is stored and counted, but never returned. No documents: nothing happens.
 
         Cost: that of what is added, times log(number of adds) over time; training when the index has grown eightfold.
         Ctrl-C ends it within a second and changes nothing.
@@ -267,6 +267,10 @@ class PLAID(Index):
     def writer(self) -> Writer:
         """Return a writer that makes one commit of several changes, at the end of its ``with`` statement.
 
+        Raises, when the statement begins:
+            IndexLocked: another writer is at work. InvalidInput: since this index was opened, another process has made
+                or replaced it with other settings than those that were given here.
+
         Example:
             >>> import numpy as np
             >>> index = PLAID(None)
@@ -281,6 +285,7 @@ class PLAID(Index):
             num_threads=self._settings.num_threads,
             show_progress=is_shown(self._show_progress),
             lock_timeout_s=self._lock_timeout_s,
+            check_base=lambda base: check_requirements(self._path, base, self._required),
         )
 
     def __call__(

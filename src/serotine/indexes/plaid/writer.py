@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,9 +42,16 @@ class Writer:
     """
 
     def __init__(
-        self, index: PlaidIndex, *, num_threads: int, show_progress: bool, lock_timeout_s: float = LOCK_WAIT_S
+        self,
+        index: PlaidIndex,
+        *,
+        num_threads: int,
+        show_progress: bool,
+        lock_timeout_s: float,
+        check_base: Callable[[PlaidSnapshot], None],
     ) -> None:
         self._index = index
+        self._check_base = check_base
         self._num_threads = num_threads
         self._show_progress = show_progress
         self._lock_timeout_s = lock_timeout_s
@@ -60,6 +67,7 @@ class Writer:
         self._open_native = _begin(self._index, self._lock_timeout_s)
         try:
             self._before = self._index.snapshot()
+            self._check_base(self._before)  # now that nobody else can change it
         except BaseException:
             self._end()
             raise

@@ -221,7 +221,7 @@ def variants(collection: Collection) -> Iterator[tuple[str, Task]]:
     """Other vectors, queries and filters, made from one collection."""
     task = Task(matrix(collection.documents), matrix(collection.queries))
     yield "as it is", task
-    yield "200 query tokens", task._replace(queries=matrix(with_long_queries(collection, 200).queries).take(range(100)))
+    yield "200 query tokens", task._replace(queries=matrix(with_long_queries(collection, 200, count=100).queries))
     yield "48 dimensions", changed(task, lambda values: unit(values[:, :48]))
     yield "96 dimensions", changed(task, lambda values: unit(values[:, :96]))
     yield "768 dimensions", changed(task, widened)

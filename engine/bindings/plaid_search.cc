@@ -20,6 +20,10 @@ using search::Query;
 constexpr std::uint64_t kFirstBatch = 16;
 constexpr std::uint64_t kLargestBatch = 4096;
 constexpr std::chrono::duration<double> kBatchTime{0.2};
+// Sums over the lanes of a query fit 32 bits (kernels::kMaxLaneWeight).
+constexpr std::uint64_t kMaxQueryTokens = 4096;
+// Bitmaps of the queries of a batch that each have their own subset.
+constexpr std::uint64_t kFilterBytes = std::uint64_t{64} << 20;
 
 std::vector<Query> to_queries(const kernels::PackedTokens& packed, const std::optional<Floats>& weights) {
   if (weights && weights->size() != static_cast<std::uint64_t>(packed.offsets.back())) {
@@ -32,8 +36,9 @@ std::vector<Query> to_queries(const kernels::PackedTokens& packed, const std::op
     queries[i].tokens = static_cast<const float*>(packed.values) + first * packed.dim;
     queries[i].num_tokens = static_cast<std::uint64_t>(packed.offsets[i + 1]) - first;
     queries[i].weights = weights ? weights->data() + first : nullptr;
-    if (queries[i].num_tokens == 0) {
-      throw InvalidInput("query " + std::to_string(i) + " has no tokens");
+    if (queries[i].num_tokens == 0 || queries[i].num_tokens > kMaxQueryTokens) {
+      throw InvalidInput("query " + std::to_string(i) + " has " + std::to_string(queries[i].num_tokens) +
+                         " tokens, expected 1 to " + std::to_string(kMaxQueryTokens));
     }
   }
   return queries;
@@ -69,6 +74,11 @@ class Subsets {
     }
   }
 
+  // Queries whose filters fit in memory at once.
+  [[nodiscard]] std::uint64_t max_batch(const index::Snapshot& snapshot) const {
+    return keys_.size() < 2 ? kLargestBatch : std::max<std::uint64_t>(1, kFilterBytes / (1 + documents(snapshot) / 8));
+  }
+
   // Filters of the queries [first, last); the shared one is made once.
   std::span<const Filter> filters(const index::Snapshot& snapshot, std::size_t first, std::size_t last) {
     if (keys_.size() == 1) {
@@ -85,6 +95,14 @@ class Subsets {
   }
 
  private:
+  [[nodiscard]] static std::uint64_t documents(const index::Snapshot& snapshot) {
+    std::uint64_t sum = 0;
+    for (const search::SegmentView& view : snapshot.view().segments) {
+      sum += view.segment->num_documents();
+    }
+    return sum;
+  }
+
   std::vector<std::vector<segment::DocumentKey>> keys_;
   std::vector<Filter> filters_;
 };
@@ -109,9 +127,10 @@ nb::list run(const index::Snapshot& snapshot, std::span<const Query> queries, Su
              const search::SearchOptions& options) {
   using Clock = std::chrono::steady_clock;
   nb::list rankings;
+  const std::uint64_t max_batch = subsets.max_batch(snapshot);
   std::uint64_t batch = std::max(kFirstBatch, options.num_threads);
   for (std::size_t first = 0; first < queries.size();) {
-    const std::size_t last = first + std::min<std::size_t>(batch, queries.size() - first);
+    const std::size_t last = first + std::min<std::size_t>(std::min(batch, max_batch), queries.size() - first);
     const Clock::time_point start = Clock::now();
     std::vector<std::vector<Hit>> hits;
     {
@@ -144,8 +163,9 @@ nb::list search_snapshot(const PlaidSnapshot& self, const ConstMatrix& values, c
     throw DimensionMismatch("queries have dimension " + std::to_string(packed.dim) + ", the index " +
                             std::to_string(dim));
   }
-  if (k == 0 || num_threads == 0) {
-    throw InvalidInput("k and num_threads must be at least 1");
+  if (k == 0 || num_threads == 0 || k > segment::kMaxSegmentDocuments) {
+    throw InvalidInput("k and num_threads must be at least 1, and k at most " +
+                       std::to_string(segment::kMaxSegmentDocuments));
   }
   const std::vector<Query> queries = to_queries(packed, weights);
   Subsets allowed(subsets, queries.size());

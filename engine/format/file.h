@@ -77,7 +77,6 @@ class FileReader {
   [[nodiscard]] const Uuid& index() const noexcept { return index_; }
   [[nodiscard]] const std::string& path() const noexcept { return file_->path(); }
   [[nodiscard]] const io::MappedFile& file() const noexcept { return *file_; }
-  [[nodiscard]] const std::shared_ptr<const io::MappedFile>& shared_file() const noexcept { return file_; }
   // Offset of a section in the file, for messages and read-ahead.
   [[nodiscard]] std::uint64_t offset(std::uint32_t id) const;
 

@@ -181,6 +181,9 @@ Problem find_problem(const Manifest& manifest) {
     if (!(point.recall >= 0 && point.recall <= 1)) {  // so that NaN is refused too
       return problem("a recall from 0 to 1", std::to_string(point.recall));
     }
+    if (point.cells > kMaxProbedCells) {  // memory of a search grows with it
+      return problem("at most " + std::to_string(kMaxProbedCells) + " probed cells", std::to_string(point.cells));
+    }
   }
   return files_problem(manifest);
 }

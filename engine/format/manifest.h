@@ -42,6 +42,9 @@ struct SegmentRef {
   bool operator==(const SegmentRef&) const = default;
 };
 
+// Most cells that a search probes per query token, whatever a file or a caller says.
+inline constexpr std::uint32_t kMaxProbedCells = 4'096;
+
 // One measured setting of the search: what recall of an exhaustive scan's ten best it reached on pseudo-queries.
 struct CalibrationPoint {
   std::uint32_t cells = 0;       // probed per query token

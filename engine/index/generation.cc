@@ -4,10 +4,12 @@
 #include <optional>
 #include <utility>
 
+#include "base/error.h"
 #include "index/calibration.h"
 #include "index/growth.h"
 #include "index/open.h"
 #include "index/rewrite.h"
+#include "index/store.h"
 
 namespace serotine::index {
 namespace {
@@ -129,8 +131,17 @@ class Builder {
     ref.file = codec::write_codebook(content, files_.create(FileKind::kCodebook, uuid), files_.index(), uuid);
     ref.trained_tokens = growth.num_tokens;
     next_.codebooks.push_back(ref);
-    codebooks_.push_back(std::make_shared<const codec::Codebook>(files_.session().map(FileKind::kCodebook, uuid),
-                                                                 files_.index(), ref.file, next_.settings));
+    codebooks_.push_back(std::make_shared<const codec::Codebook>(map(FileKind::kCodebook, uuid), files_.index(),
+                                                                 ref.file, next_.settings));
+  }
+
+  // A file that was just written, or one of the base.
+  std::shared_ptr<const io::MappedFile> map(FileKind kind, const Uuid& uuid) {
+    std::shared_ptr<const io::MappedFile> file = files_.session().map(kind, uuid);
+    if (!file) {
+      throw CorruptIndex(file_path(kind, uuid), "a file that is in use", "none: another program has removed it");
+    }
+    return file;
   }
 
   // What comes of the pieces that keep their codes, and the new one after them if there is one.
@@ -164,8 +175,9 @@ class Builder {
     const auto stays = [&](const MergeGroup& group) {
       return group.last - group.first == 1 && !pieces[group.first].needs_writing;
     };
+    const bool calibrates = trained || (options_.merge_all && !codebooks_.empty());
     Rewriter::Options how{options_.limits, next_.settings.dim, options_.num_threads,
-                          part_of(options_.progress, trained ? 0.5 : 0, trained ? 0.9 : 1), 0};
+                          part_of(options_.progress, trained ? 0.5 : 0, calibrates ? 0.9 : 1), 0};
     std::uint64_t num_bytes = 0;
     for (const MergeGroup& group : groups) {
       for (std::uint64_t i = group.first; i < group.last && !stays(group); ++i) {
@@ -252,8 +264,8 @@ class Builder {
     if (next_.codebooks.empty() || (!trained && !options_.merge_all)) {
       return;
     }
-    const auto map = [this](FileKind kind, const Uuid& uuid) { return files_.session().map(kind, uuid); };
-    const OpenFiles open = open_files(next_, map, &staging_.base().files(), &base_);
+    const auto map_file = [this](FileKind kind, const Uuid& uuid) { return map(kind, uuid); };
+    const OpenFiles open = open_files(next_, map_file, &staging_.base().files(), &base_);
     const std::uint64_t num_queries = options_.limits.num_pseudo_queries;
     const std::vector<search::PseudoQuery> queries =
         trained ? pseudo_queries(to_encode_, open.view, num_queries) : stored_pseudo_queries(open.view, num_queries);

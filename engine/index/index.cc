@@ -32,14 +32,14 @@ std::shared_ptr<const Snapshot> Index::snapshot() {
     }
     return newest_;
   }
-  const std::uint64_t generation = newest_generation(*directory_);
-  if (newest_ && (generation == seen_generation_ || generation == newest_->manifest().generation)) {
+  const Newest newest = look_at_newest(*directory_);
+  if (newest_ && seen_ == newest) {
     return newest_;
   }
   std::shared_ptr<const Snapshot> opened =
       open_newest(newest_.get(), options_.recover_previous, options_.verify_values);
   newest_ = opened ? std::move(opened) : empty_snapshot();
-  seen_generation_ = generation;
+  seen_ = newest;
   return newest_;
 }
 
@@ -71,12 +71,12 @@ std::shared_ptr<const Snapshot> Index::base_of(const std::optional<format::Manif
   }
   if (!current) {
     newest_ = empty_snapshot();
-    seen_generation_ = 0;
+    seen_ = Newest{};
     return newest_;
   }
   if (!newest_ || newest_->manifest() != *current) {
     newest_ = Snapshot::open(*directory_, *current, newest_.get(), options_.verify_values);
-    seen_generation_ = current->generation;
+    seen_ = look_at_newest(*directory_);
   }
   return newest_;
 }
@@ -86,7 +86,7 @@ std::shared_ptr<const Snapshot> Index::committed(const format::Manifest& manifes
   const bool is_first = std::exchange(override_pending_, false);
   const Snapshot* previous = is_first ? nullptr : newest_.get();
   newest_ = Snapshot::open(*directory_, manifest, previous, false);
-  seen_generation_ = manifest.generation;
+  seen_ = look_at_newest(*directory_);
   return newest_;
 }
 

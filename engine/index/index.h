@@ -15,6 +15,7 @@
 #include "format/manifest.h"
 #include "index/limits.h"
 #include "index/open.h"
+#include "index/store.h"
 #include "io/directory.h"
 #include "search/search.h"
 #include "search/view.h"
@@ -60,7 +61,8 @@ class Index;
 
 // A change in the making: holds the writer's lock. Documents are staged; commit() publishes all or nothing.
 // Destroying it without commit leaves the index as it was. Its index must outlive it. After a commit it goes on from
-// there; after an error in commit() or optimize() it can only be destroyed.
+// there; after an error in commit() or optimize(), or one of add() that is no InvalidInput (documents may be staged in
+// part), it can only be destroyed.
 class Writer {
  public:
   ~Writer();
@@ -113,7 +115,7 @@ class Index {
   IndexOptions options_;
   std::mutex mutex_;
   std::shared_ptr<const Snapshot> newest_;
-  std::uint64_t seen_generation_ = 0;  // the newest when newest_ was opened; another one only after a recovery
+  std::optional<Newest> seen_;  // what was newest when newest_ was opened, or could be taken for it
   bool override_pending_ = false;
 };
 

@@ -12,14 +12,6 @@ void OriginalDocuments::add(std::string_view key, std::uint32_t length, bool is_
   num_tokens_ += length;
 }
 
-std::uint64_t OriginalDocuments::live_tokens() const noexcept {
-  std::uint64_t total = 0;
-  for (std::uint64_t document = 0; document < num_documents(); ++document) {
-    total += alive[document] != 0 ? lengths[document] : 0;
-  }
-  return total;
-}
-
 OriginalDocuments originals_of(const segment::Segment& segment, std::span<const std::uint64_t> deleted,
                                std::uint64_t dim) {
   OriginalDocuments documents;

@@ -25,7 +25,6 @@ struct OriginalDocuments {
   [[nodiscard]] const std::uint16_t* document(std::uint64_t number) const noexcept {
     return values + first_tokens[number] * dim;
   }
-  [[nodiscard]] std::uint64_t live_tokens() const noexcept;
 
  private:
   std::uint64_t num_tokens_ = 0;

@@ -2,6 +2,7 @@
 
 #include <stdexcept>
 
+#include "base/crc32c.h"
 #include "base/error.h"
 #include "index/garbage.h"
 #include "index/session_state.h"
@@ -69,6 +70,13 @@ std::string manifest_path(std::uint64_t generation) {
 std::uint64_t newest_generation(const io::Directory& directory) {
   const std::vector<std::uint64_t> generations = list_generations(directory);
   return generations.empty() ? 0 : generations.back();
+}
+
+Newest look_at_newest(const io::Directory& directory) {
+  const std::uint64_t generation = newest_generation(directory);
+  const auto file = generation == 0 ? nullptr : directory.map(manifest_path(generation));
+  // Gone between the two: the next look finds its successor.
+  return file ? Newest{generation, crc32c(file->bytes())} : Newest{generation, 0};
 }
 
 std::optional<format::Manifest> load_newest_manifest(const io::Directory& directory, bool recover_previous) {

@@ -26,8 +26,18 @@ namespace serotine::index {
 [[nodiscard]] std::string file_path(format::FileKind kind, const Uuid& uuid);
 [[nodiscard]] std::string manifest_path(std::uint64_t generation);
 
-// Number of the newest manifest, 0 if there is none. One listing of the root: what a reader does per call.
+// Number of the newest manifest, 0 if there is none. One listing of the root.
 [[nodiscard]] std::uint64_t newest_generation(const io::Directory& directory);
+
+// The newest manifest's number and a checksum of its bytes: equal for equal states of a directory, and different if an
+// index was deleted and built anew, or restored, up to the same number. {0, 0} if there is none. Reads about a kilobyte.
+struct Newest {
+  std::uint64_t generation = 0;
+  std::uint32_t checksum = 0;
+
+  bool operator==(const Newest&) const = default;
+};
+[[nodiscard]] Newest look_at_newest(const io::Directory& directory);
 
 // The newest manifest, checked; nothing if the directory holds no index. A corrupt newest manifest is an error, never
 // a reason to take an older one, unless recover_previous says so.

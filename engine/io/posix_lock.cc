@@ -26,7 +26,7 @@ using FileId = std::pair<dev_t, ino_t>;
 // a child shares its parent's opened files, and would keep the lock of a parent that was killed.
 struct Held {
   std::mutex mutex;
-  std::map<FileId, int> files;  // to the descriptor that holds the lock
+  std::map<FileId, int> files;  // to the descriptor that holds the lock; -1: it was the parent's, before a fork
 };
 
 Held& held() {
@@ -34,8 +34,10 @@ Held& held() {
     auto* made = new Held;  // never destroyed: a lock may be let go during the exit of the process
     pthread_atfork([] { held().mutex.lock(); }, [] { held().mutex.unlock(); },
                    [] {
-                     for (const auto& [id, descriptor] : held().files) {
-                       ::close(descriptor);
+                     for (auto& [id, descriptor] : held().files) {
+                       if (descriptor >= 0) {
+                         ::close(std::exchange(descriptor, -1));
+                       }
                      }
                      held().mutex.unlock();
                    });
@@ -106,7 +108,8 @@ std::string read_holder(const std::string& path) {
 // nullptr if someone else holds it. Under the table's mutex, so that no fork() happens between opening and noting down.
 std::unique_ptr<Lock> try_lock(const std::string& path) {
   const std::scoped_lock guard(held().mutex);
-  Descriptor file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+  // O_NOFOLLOW: the holder is written into it, which must not reach a file elsewhere that a link names.
+  Descriptor file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666));
   if (file.get() < 0) {
     fail("open", path, errno);
   }
@@ -115,7 +118,8 @@ std::unique_ptr<Lock> try_lock(const std::string& path) {
     fail("look at", path, errno);
   }
   const FileId id{opened.st_dev, opened.st_ino};
-  if (held().files.contains(id)) {
+  const auto known = held().files.find(id);
+  if (known != held().files.end() && known->second >= 0) {
     return nullptr;
   }
   if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
@@ -128,9 +132,16 @@ std::unique_ptr<Lock> try_lock(const std::string& path) {
   if (::stat(path.c_str(), &named) != 0 || FileId{named.st_dev, named.st_ino} != id) {
     return nullptr;  // replaced since it was opened: this lock would exclude nobody
   }
-  held().files.emplace(id, file.get());
   write_holder(file.get());
-  return std::make_unique<PosixLock>(id, file.release());
+  const auto noted = held().files.insert_or_assign(id, file.get()).first;
+  try {
+    auto lock = std::make_unique<PosixLock>(id, file.get());
+    file.release();
+    return lock;
+  } catch (...) {  // out of memory: an entry without a lock would refuse everybody for good
+    held().files.erase(noted);
+    throw;
+  }
 }
 
 }  // namespace

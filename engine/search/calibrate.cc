@@ -28,8 +28,9 @@ constexpr std::array<format::CalibrationPoint, 9> kLadder{{
 // .992, npl .995 and .993). Two points are as much again and cost a fifth more time.
 constexpr std::ptrdiff_t kMargin = 2;
 
-// Without a calibration: the point that held on every collection that was tried.
-constexpr std::size_t kCautious = 6;
+// The point that held on every collection that was tried: what is used without a calibration, and as far as the margin
+// goes. More is searched with only if pseudo-queries ask for it.
+constexpr std::ptrdiff_t kCautious = 6;
 
 constexpr std::uint64_t kTop = 10;
 
@@ -128,7 +129,9 @@ format::CalibrationPoint point_for(const std::vector<format::CalibrationPoint>& 
   const auto first = std::find_if(calibration.begin(), calibration.end(), [&](const format::CalibrationPoint& point) {
     return point.recall >= std::min(recall, reached);
   });
-  return *std::min(first + kMargin, calibration.end() - 1);
+  const std::ptrdiff_t asked = first - calibration.begin();
+  const std::ptrdiff_t used = std::max(asked, std::min(asked + kMargin, kCautious));
+  return calibration[std::min(static_cast<std::size_t>(used), calibration.size() - 1)];
 }
 
 }  // namespace serotine::search

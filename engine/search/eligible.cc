@@ -22,7 +22,7 @@ void Eligible::build(const SegmentView& view, const std::vector<std::uint64_t>* 
     return;
   }
   const std::uint64_t num_words = divide_up(segment.num_documents(), 64);
-  words_.assign(num_words, ~std::uint64_t{0});
+  words_.assign(num_words, allowed == nullptr ? ~std::uint64_t{0} : 0);
   if (allowed != nullptr) {
     std::copy_n(allowed->data(), std::min<std::uint64_t>(num_words, allowed->size()), words_.data());
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace serotine::search {
 namespace {
@@ -86,7 +87,7 @@ void CodedLanes::prepare(const Lanes& lanes, const codec::Codebook& codebook) {
   multiplier.assign(tokens.num_lanes(), 0.0F);
   weights.assign(tokens.num_lanes(), 0);
   const float longest = *std::max_element(lanes.lengths.begin(), lanes.lengths.end());
-  weight_step = longest / static_cast<float>(kernels::kMaxLaneWeight);
+  weight_step = std::max(longest / static_cast<float>(kernels::kMaxLaneWeight), std::numeric_limits<float>::min());
   for (std::uint64_t lane = 0; lane < count; ++lane) {
     multiplier[lane] = tokens.scales()[lane] * lanes.lengths[lane];
     weights[lane] = static_cast<std::uint16_t>(

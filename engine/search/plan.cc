@@ -28,6 +28,11 @@ constexpr double kLeastShare = 0.25;
 // A filter leaves fewer documents per cell: more cells are probed, up to this factor.
 constexpr double kWidest = 8;
 
+// A codebook is made for 64 to 136 tokens a cell; one whose index has outgrown it has more, and as many postings are
+// read from fewer cells, down to kFewestCells.
+constexpr double kFullCell = 192;
+constexpr std::uint64_t kFewestCells = 6;
+
 [[nodiscard]] std::uint64_t scaled(std::uint64_t count, double factor) {
   return static_cast<std::uint64_t>(std::ceil(static_cast<double>(count) * factor));
 }
@@ -49,7 +54,12 @@ Plan make_plan(const format::CalibrationPoint& point, const SearchOptions& optio
   const double kept = static_cast<double>(offer.documents) / static_cast<double>(offer.all_documents);
   plan.cells = std::max<std::uint64_t>(
       scaled(options.cells.value_or(point.cells), std::min(1 / std::max(kept, 1e-9), kWidest)), 1);
+  const double tokens_per_cell = static_cast<double>(offer.tokens) / kept / static_cast<double>(offer.num_cells);
+  if (!options.cells && tokens_per_cell > kFullCell) {
+    plan.cells = std::max(scaled(plan.cells, kFullCell / tokens_per_cell), std::min(plan.cells, kFewestCells));
+  }
 
+  plan.cells = std::min<std::uint64_t>(plan.cells, format::kMaxProbedCells);
   const double groups = static_cast<double>(offer.num_lanes) / 16;
   const double tokens = static_cast<double>(offer.tokens);
   const double length = tokens / static_cast<double>(std::max<std::uint64_t>(offer.documents, 1));

@@ -76,7 +76,6 @@ class Segment {
   [[nodiscard]] bool has_originals() const noexcept { return has_originals_; }
   [[nodiscard]] std::span<const std::uint16_t> originals(std::uint64_t document) const noexcept;
   [[nodiscard]] const std::uint16_t* all_originals() const noexcept { return originals_; }
-  [[nodiscard]] std::span<const std::uint16_t> lengths() const noexcept { return lengths_; }
 
   [[nodiscard]] const Uuid& uuid() const noexcept { return reader_.uuid(); }
   void verify_all() const { reader_.verify_all(); }

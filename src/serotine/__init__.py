@@ -7,7 +7,19 @@ from serotine._lazy import lazy_exports
 
 __version__ = "0.1.0"
 
-_SUBMODULES = ("demo", "errors", "evaluation", "indexes", "models", "rank", "retrieve", "scores", "types", "visualize")
+_SUBMODULES = (
+    "demo",
+    "errors",
+    "evaluation",
+    "indexes",
+    "losses",
+    "models",
+    "rank",
+    "retrieve",
+    "scores",
+    "types",
+    "visualize",
+)
 
 __all__ = ["__version__", *_SUBMODULES]  # noqa: PLE0604 - the tuple above holds only strings
 

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from serotine._lazy import require
 from serotine.demo.corpus import Docstring
 from serotine.demo.questions import QuestionSet
+from serotine.errors import StorageError
 from serotine.evaluation import Run
 from serotine.evaluation.comparison import ComparisonTable, compare
 from serotine.indexes import PLAID, Exact, Index
@@ -58,7 +59,7 @@ class LateInteractionSearch:
         self._documents = {document.id: document for document in documents}
         index_name = _fingerprint(documents, self.model)
         facts = folder / index_name / "encoding.json"
-        known_speed = _read_speed(facts)
+        known_speed = _read_speed(facts) if _are_whole(folder / index_name, len(documents)) else None
         self.was_cached = known_speed is not None
         if known_speed is None:
             for stale in folder.glob(f"{_NAME}-*"):
@@ -210,6 +211,16 @@ def _overlap(found: Mapping[str, list[RerankResult]], truth: Mapping[str, list[R
 
 def _num_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _are_whole(folder: Path, num_documents: int) -> bool:
+    """Whether both indexes are there, readable and full; others are built again."""
+    if not folder.is_dir():
+        return False
+    try:
+        return len(PLAID(folder, "plaid")) == len(Exact(folder, "exact")) == num_documents
+    except StorageError:
+        return False
 
 
 def _read_speed(facts: Path) -> float | None:

@@ -68,6 +68,16 @@ def test_an_open_index_sees_what_others_commit_at_its_next_call(filled, tmp_path
     assert filled.documents_ids() == ["a", 1, "newer"]
 
 
+def test_an_open_index_sees_one_that_was_built_anew_in_its_place(filled, tmp_path):
+    assert len(filled) == 2
+    generation = filled.stats().generation
+    shutil.rmtree(tmp_path / "index")
+    for number in range(generation):
+        PLAID(tmp_path, "index").add_documents(f"new {number}", DOCUMENTS[number])
+    assert PLAID(tmp_path, "index").stats().generation == generation
+    assert filled.documents_ids() == [f"new {number}" for number in range(generation)]
+
+
 def test_two_objects_that_write_in_turn_lose_nothing(tmp_path):
     objects = [PLAID(tmp_path, "index"), PLAID(tmp_path, "index")]
     for number in range(20):

@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <span>
 #include <utility>
 
@@ -13,10 +15,11 @@ namespace {
 class StagedFile final : public io::WritableFile {
  public:
   StagedFile(std::unique_ptr<io::WritableFile> inner, std::shared_ptr<StagedStatus> status,
-             std::shared_ptr<bool> poisoned)
-      : inner_(std::move(inner)), status_(std::move(status)), poisoned_(std::move(poisoned)) {}
+             std::shared_ptr<bool> poisoned, pid_t process)
+      : inner_(std::move(inner)), status_(std::move(status)), poisoned_(std::move(poisoned)), process_(process) {}
 
   void append(std::span<const std::byte> bytes) override {
+    require_process(process_);  // a forked child shares the parent's open file
     status_->synced = false;
     inner_->append(bytes);
   }
@@ -39,6 +42,7 @@ class StagedFile final : public io::WritableFile {
   std::unique_ptr<io::WritableFile> inner_;
   std::shared_ptr<StagedStatus> status_;
   std::shared_ptr<bool> poisoned_;
+  pid_t process_;
 };
 
 // Removing is tidying up: whatever goes wrong, the next writer does it. (...): also what the tests throw to end a
@@ -68,7 +72,15 @@ std::optional<format::Manifest> manifest_to_follow(const io::Directory& director
 
 }  // namespace
 
+void require_process(pid_t process) {
+  if (::getpid() != process) {
+    throw CommitFailed("this writer belongs to process " + std::to_string(process) + ", of which this process (" +
+                       std::to_string(::getpid()) + ") is a fork. Begin another one here.");
+  }
+}
+
 void WriteSession::State::require_usable() const {
+  require_process(process);
   if (*poisoned) {
     throw CommitFailed(directory->describe("") +
                            ": bringing a change to the disk has failed, and what the disk holds is unknown. Open the "
@@ -116,6 +128,7 @@ void WriteSession::State::abandon(bool may_be_visible, const std::vector<std::st
 WriteSession::WriteSession(std::shared_ptr<io::Directory> directory, std::chrono::milliseconds lock_timeout,
                            bool starts_over)
     : state_(std::make_unique<State>()) {
+  state_->process = ::getpid();
   state_->lock = directory->lock(lock_timeout);
   state_->current = manifest_to_follow(*directory, starts_over);
   try {
@@ -126,7 +139,7 @@ WriteSession::WriteSession(std::shared_ptr<io::Directory> directory, std::chrono
 }
 
 WriteSession::~WriteSession() {
-  if (!*state_->poisoned) {
+  if (!*state_->poisoned && state_->process == ::getpid()) {
     state_->drop_staged({});
   }
 }
@@ -144,7 +157,7 @@ std::unique_ptr<io::WritableFile> WriteSession::stage(format::FileKind kind, con
   auto status = std::make_shared<StagedStatus>();
   // Noted down first: if create() fails after making the file, it is removed with the others.
   state_->staged.insert_or_assign(uuid, Staged{kind, status});
-  return std::make_unique<StagedFile>(state_->directory->create(path), status, state_->poisoned);
+  return std::make_unique<StagedFile>(state_->directory->create(path), status, state_->poisoned, state_->process);
 }
 
 void WriteSession::require_space(std::uint64_t bytes) const {

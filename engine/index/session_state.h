@@ -1,6 +1,8 @@
 // What does a session remember?  Private to store, session and commit.
 #pragma once
 
+#include <sys/types.h>
+
 #include <map>
 #include <memory>
 #include <optional>
@@ -28,7 +30,11 @@ struct Staged {
   std::shared_ptr<StagedStatus> status;
 };
 
+// Throws CommitFailed in any other process than `process`: a forked child has copies of its parent's objects.
+void require_process(pid_t process);
+
 struct WriteSession::State {
+  pid_t process = 0;  // whose session it is; a copy in a forked child may touch no file
   std::shared_ptr<io::Directory> directory;
   std::unique_ptr<io::Lock> lock;
   std::optional<format::Manifest> current;
@@ -36,7 +42,7 @@ struct WriteSession::State {
   std::map<Uuid, Staged> staged;
   std::shared_ptr<bool> poisoned = std::make_shared<bool>(false);
 
-  // Throws CommitFailed if a sync has failed: the disk may hold what was committed, or not.
+  // Throws CommitFailed in a forked child, and if a sync has failed: the disk may hold what was committed, or not.
   void require_usable() const;
   // Removes what was staged, and `published` files. Whatever cannot be removed is left to the next writer.
   void drop_staged(const std::vector<std::string>& published) noexcept;

@@ -30,7 +30,8 @@ namespace serotine::index {
 [[nodiscard]] std::uint64_t newest_generation(const io::Directory& directory);
 
 // The newest manifest's number and a checksum of its bytes: equal for equal states of a directory, and different if an
-// index was deleted and built anew, or restored, up to the same number. {0, 0} if there is none. Reads about a kilobyte.
+// index was deleted and built anew, or restored, up to the same number. {0, 0} if there is none. Reads about a
+// kilobyte.
 struct Newest {
   std::uint64_t generation = 0;
   std::uint32_t checksum = 0;
@@ -57,7 +58,7 @@ class WriteSession {
   // starts_over: what is there will be replaced as a whole, so it need not be readable: then only its number counts.
   WriteSession(std::shared_ptr<io::Directory> directory, std::chrono::milliseconds lock_timeout,
                bool starts_over = false);
-  ~WriteSession();  // removes what was staged and not committed
+  ~WriteSession();  // removes what was staged and not committed; nothing in a forked child
 
   // What was there when the session began or was committed last; nothing for a new index.
   [[nodiscard]] const std::optional<format::Manifest>& current() const noexcept;

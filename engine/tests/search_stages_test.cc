@@ -207,7 +207,7 @@ TEST_CASE("plans: few documents are rescored, some are flooded, many probed, and
   Offer offer;
   offer.documents = offer.all_documents = 1'000'000;
   offer.tokens = offer.all_eligible_tokens = 100'000'000;
-  offer.num_cells = 1 << 18;
+  offer.num_cells = 1 << 20;
   offer.num_lanes = 32;
   const Plan many = make_plan(point, {}, offer);
   CHECK(many.way == Plan::Way::kProbe);
@@ -217,6 +217,8 @@ TEST_CASE("plans: few documents are rescored, some are flooded, many probed, and
   offer.documents = 250'000;
   offer.tokens = 25'000'000;
   CHECK(make_plan(point, {}, offer).cells == 32);
+  offer.num_cells = 1 << 17;  // four times as many tokens a cell as there should be at most
+  CHECK(make_plan(point, {}, offer).cells == 9);
   offer.documents = 90;
   offer.tokens = 9'000;
   CHECK(make_plan(point, {}, offer).way == Plan::Way::kRescoreAll);

@@ -5,6 +5,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -30,7 +31,8 @@ using HalfMatrix = nb::ndarray<const std::uint16_t, nb::ndim<2>, nb::c_contig, n
 using Lengths = nb::ndarray<const std::uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 // serotine._engine.PlaidWriter: a Writer that ends with its commit. Calls from several threads wait for one another;
-// they wait without the GIL, which a progress callback of the one at work needs.
+// they wait without the GIL, which a progress callback of the one at work needs. While a commit is under way they are
+// refused instead: a call from its progress callback would wait for itself.
 class PlaidWriter {
  public:
   PlaidWriter(std::shared_ptr<index::Index> index, std::unique_ptr<index::Writer> writer)
@@ -43,6 +45,7 @@ class PlaidWriter {
       throw InvalidInput("ids, lengths and values do not fit together");
     }
     const std::vector<segment::DocumentKey> keys = new_keys(ids);
+    require_idle();
     const nb::gil_scoped_release release;
     const std::scoped_lock guard(mutex_);
     open().add(keys, counts, values.data(), values.shape(1), replace);
@@ -50,34 +53,57 @@ class PlaidWriter {
 
   std::uint64_t remove(const nb::list& ids) {
     const std::vector<segment::DocumentKey> keys = possible_keys(ids);
+    require_idle();
     const nb::gil_scoped_release release;
     const std::scoped_lock guard(mutex_);
     return open().remove(keys);
   }
 
   std::uint64_t commit(std::uint64_t num_threads, const nb::object& progress) {
+    require_idle();
     return interruptible(progress, [&](const codec::Progress& told) {
       const std::scoped_lock guard(mutex_);
+      const Ending ending(is_ending_);
       const std::unique_ptr<index::Writer> writer = take();
       return writer->commit(num_threads, told);
     });
   }
 
   std::uint64_t optimize(bool retrain, std::uint64_t num_threads, const nb::object& progress) {
+    require_idle();
     return interruptible(progress, [&](const codec::Progress& told) {
       const std::scoped_lock guard(mutex_);
+      const Ending ending(is_ending_);
       const std::unique_ptr<index::Writer> writer = take();
       return writer->optimize(retrain, num_threads, told);
     });
   }
 
   void close() {
+    require_idle();
     const nb::gil_scoped_release release;
     const std::scoped_lock guard(mutex_);
     writer_.reset();
   }
 
  private:
+  // Says, as long as it lives, that a commit is under way.
+  class Ending {
+   public:
+    explicit Ending(std::atomic<bool>& flag) : flag_(flag) { flag_ = true; }
+    Ending(const Ending&) = delete;
+    Ending& operator=(const Ending&) = delete;
+    ~Ending() { flag_ = false; }
+
+   private:
+    std::atomic<bool>& flag_;
+  };
+
+  void require_idle() const {
+    if (is_ending_) {
+      throw InvalidInput("a commit is under way: this writer takes no calls until it is done, nor afterwards");
+    }
+  }
   [[nodiscard]] index::Writer& open() {
     if (!writer_) {
       throw InvalidInput("this writer has ended; begin another one");
@@ -91,6 +117,7 @@ class PlaidWriter {
 
   std::shared_ptr<index::Index> index_;  // outlives the writer
   std::mutex mutex_;
+  std::atomic<bool> is_ending_{false};
   std::unique_ptr<index::Writer> writer_;
 };
 

@@ -25,20 +25,48 @@ std::shared_ptr<const Snapshot> Index::empty_snapshot() const {
 }
 
 std::shared_ptr<const Snapshot> Index::snapshot() {
-  const std::scoped_lock lock(mutex_);
-  if (override_pending_) {
-    if (!newest_) {
-      newest_ = empty_snapshot();
+  for (;;) {
+    std::shared_ptr<const Snapshot> previous;
+    std::optional<Newest> seen;
+    {
+      const std::scoped_lock lock(mutex_);
+      if (override_pending_) {
+        if (!newest_) {
+          newest_ = empty_snapshot();
+        }
+        return newest_;
+      }
+      previous = newest_;
+      seen = seen_;
     }
-    return newest_;
+    // Without the lock: opening can take long, and whoever has what they need is not to wait for it.
+    const Newest newest = look_at_newest(*directory_);
+    if (previous && seen == newest) {
+      return previous;
+    }
+    std::shared_ptr<const Snapshot> opened =
+        open_newest(previous.get(), options_.recover_previous, options_.verify_values);
+    if (!opened) {
+      opened = empty_snapshot();
+    }
+    if (std::shared_ptr<const Snapshot> result = keep_newest(std::move(opened), newest, previous.get())) {
+      return result;
+    }
   }
-  const Newest newest = look_at_newest(*directory_);
-  if (newest_ && seen_ == newest) {
-    return newest_;
+}
+
+std::shared_ptr<const Snapshot> Index::keep_newest(std::shared_ptr<const Snapshot> opened, const Newest& newest,
+                                                   const Snapshot* previous) {
+  const std::scoped_lock lock(mutex_);
+  if (newest_.get() != previous) {  // another thread was faster, with this generation, a later or an earlier one
+    if (newest_->manifest().index != opened->manifest().index) {
+      return nullptr;  // rebuilt meanwhile: the numbers of two indexes say nothing about which is there now
+    }
+    if (newest_->manifest().generation >= opened->manifest().generation) {
+      return newest_;
+    }
   }
-  std::shared_ptr<const Snapshot> opened =
-      open_newest(newest_.get(), options_.recover_previous, options_.verify_values);
-  newest_ = opened ? std::move(opened) : empty_snapshot();
+  newest_ = std::move(opened);
   seen_ = newest;
   return newest_;
 }

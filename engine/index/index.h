@@ -25,7 +25,7 @@ namespace serotine::index {
 // One generation, open. Never changes; its files stay readable as long as it lives, whatever writers do.
 class Snapshot {
  public:
-  // verify_values: also compare every checksum of codes and vectors.
+  // verify_values: also compare every checksum of codes and vectors, except in files that `previous` has open.
   static std::shared_ptr<const Snapshot> open(const io::Directory& directory, format::Manifest manifest,
                                               const Snapshot* previous, bool verify_values);
 
@@ -61,8 +61,8 @@ class Index;
 
 // A change in the making: holds the writer's lock. Documents are staged; commit() publishes all or nothing.
 // Destroying it without commit leaves the index as it was. Its index must outlive it. After a commit it goes on from
-// there; after an error in commit() or optimize(), or one of add() that is no InvalidInput (documents may be staged in
-// part), it can only be destroyed.
+// there; after an error in commit() or optimize(), or one of add() or remove() that is no InvalidInput (the
+// change may be staged in part), it can only be destroyed: every call throws CommitFailed.
 class Writer {
  public:
   ~Writer();
@@ -94,7 +94,8 @@ class Index {
  public:
   Index(std::shared_ptr<io::Directory> directory, IndexOptions options);
 
-  // The newest committed generation: one listing of the directory, and what is new is opened.
+  // The newest committed generation: one listing of the directory, and what is new is opened. Threads that come while
+  // another one opens it open it too, instead of waiting.
   [[nodiscard]] std::shared_ptr<const Snapshot> snapshot();
   [[nodiscard]] std::unique_ptr<Writer> begin_write();
   // Reads everything and compares it with its checksums; throws CorruptIndex at the first difference.
@@ -106,6 +107,10 @@ class Index {
   // Null if the directory holds no index.
   [[nodiscard]] std::shared_ptr<const Snapshot> open_newest(const Snapshot* previous, bool recover_previous,
                                                             bool verify_values) const;
+  // Keeps what a thread found when it had looked at `newest` and `previous` was the newest snapshot, unless another
+  // thread's is newer. Returns the newest; null if the caller must look again.
+  [[nodiscard]] std::shared_ptr<const Snapshot> keep_newest(std::shared_ptr<const Snapshot> opened,
+                                                            const Newest& newest, const Snapshot* previous);
   // What a writer starts from, given what its session found.
   [[nodiscard]] std::shared_ptr<const Snapshot> base_of(const std::optional<format::Manifest>& current);
   // Takes note of a writer's commit.
@@ -113,7 +118,7 @@ class Index {
 
   std::shared_ptr<io::Directory> directory_;
   IndexOptions options_;
-  std::mutex mutex_;
+  std::mutex mutex_;  // of what follows
   std::shared_ptr<const Snapshot> newest_;
   std::optional<Newest> seen_;  // what was newest when newest_ was opened, or could be taken for it
   bool override_pending_ = false;

@@ -1,9 +1,36 @@
+#include <set>
 #include <utility>
 
 #include "index/index.h"
 #include "index/store.h"
 
 namespace serotine::index {
+namespace {
+
+// Compares the checksums of what `previous` does not have open: what is shared with it was looked at before.
+void verify_new(const OpenFiles& files, const OpenFiles* previous) {
+  std::set<const void*> known;
+  if (previous != nullptr) {
+    for (const auto& codebook : previous->codebooks) {
+      known.insert(codebook.get());
+    }
+    for (const search::SegmentView& view : previous->view.segments) {
+      known.insert(view.segment.get());
+    }
+  }
+  for (const auto& codebook : files.codebooks) {
+    if (!known.contains(codebook.get())) {
+      codebook->verify_all();
+    }
+  }
+  for (const search::SegmentView& view : files.view.segments) {
+    if (!known.contains(view.segment.get())) {
+      view.segment->verify_all();
+    }
+  }
+}
+
+}  // namespace
 
 std::shared_ptr<const Snapshot> Snapshot::open(const io::Directory& directory, format::Manifest manifest,
                                                const Snapshot* previous, bool verify_values) {
@@ -20,12 +47,7 @@ std::shared_ptr<const Snapshot> Snapshot::open(const io::Directory& directory, f
                                 previous == nullptr ? nullptr : &previous->manifest_);
   snapshot->manifest_ = std::move(manifest);
   if (verify_values) {
-    for (const auto& codebook : snapshot->files_.codebooks) {
-      codebook->verify_all();
-    }
-    for (const search::SegmentView& view : snapshot->view().segments) {
-      view.segment->verify_all();
-    }
+    verify_new(snapshot->files_, previous == nullptr ? nullptr : &previous->files_);
   }
   return snapshot;
 }

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/error.h"
 #include "index/generation.h"
 #include "index/index.h"
 #include "index/staging.h"
@@ -27,6 +28,21 @@ struct Writer::State {
     }
     failed = true;
     return work();
+  }
+
+  // The same for work that only stages: a refused argument was refused before anything changed.
+  template <typename Work>
+  auto staged(const Work& work) {
+    return guarded([&] {
+      try {
+        const auto result = work();
+        failed = false;
+        return result;
+      } catch (const InvalidInput&) {
+        failed = false;
+        throw;
+      }
+    });
   }
 
   std::uint64_t publish(const GenerationOptions& options);
@@ -69,10 +85,15 @@ Writer::~Writer() = default;
 
 void Writer::add(std::span<const std::string> keys, std::span<const std::uint32_t> lengths, const std::uint16_t* values,
                  std::uint64_t dim, bool replace) {
-  state_->staging->add(keys, lengths, values, dim, replace);
+  state_->staged([&] {
+    state_->staging->add(keys, lengths, values, dim, replace);
+    return keys.size();
+  });
 }
 
-std::uint64_t Writer::remove(std::span<const std::string> keys) { return state_->staging->remove(keys); }
+std::uint64_t Writer::remove(std::span<const std::string> keys) {
+  return state_->staged([&] { return state_->staging->remove(keys); });
+}
 
 std::uint64_t Writer::commit(std::uint64_t num_threads, const codec::Progress& progress) {
   State& state = *state_;

@@ -5,8 +5,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <filesystem>
 #include <map>
+#include <mutex>
 #include <random>
 #include <set>
 #include <string>
@@ -18,6 +21,7 @@
 #include "index/merge.h"
 #include "index/store.h"
 #include "index_fixture.h"
+#include "io/fault_directory.h"
 #include "io/memory_directory.h"
 
 namespace serotine::index {
@@ -255,6 +259,42 @@ TEST_CASE("what is refused changes nothing") {
   CHECK_THROWS_AS(stage(too_long, kDim, false), InvalidInput);
   writer->commit(1, kNoProgress);
   CHECK(index.snapshot()->manifest().generation == 1);
+}
+
+TEST_CASE("a writer whose staging failed half way can only be destroyed") {
+  Batch first;
+  first.add("sfirst", 1, 5);
+  Batch batch;  // more than is kept in memory
+  for (std::uint64_t i = 0; i < 100; ++i) {
+    batch.add(key_of(i), i, 10);
+  }
+  std::uint64_t num_failed = 0;
+  bool has_fired = true;
+  for (std::uint64_t at = 1; has_fired; ++at) {
+    const auto memory = std::make_shared<MemoryDirectory>();
+    Index before(memory, small_options());
+    commit(before, first);
+    const auto disturbed = std::make_shared<io::FaultDirectory>(memory, io::Fault{at, io::Fault::Kind::kShortWrite});
+    Index index(disturbed, small_options());
+    std::unique_ptr<Writer> writer;
+    try {
+      writer = index.begin_write();
+      batch.stage(*writer);
+    } catch (const StorageError&) {
+      if (writer) {
+        ++num_failed;
+        CHECK_THROWS_WITH_AS(batch.stage(*writer), doctest::Contains("Begin another one"), CommitFailed);
+        CHECK_THROWS_WITH_AS(writer->remove(first.keys), doctest::Contains("Begin another one"), CommitFailed);
+        CHECK_THROWS_WITH_AS(writer->commit(1, kNoProgress), doctest::Contains("Begin another one"), CommitFailed);
+      }
+    }
+    has_fired = disturbed->fired();
+    disturbed->heal();
+    writer.reset();
+    CHECK(index_text(*before.snapshot()) == testing::document_text("sfirst", 1, 5));
+    CHECK(memory->list("tmp").empty());
+  }
+  CHECK(num_failed > 0);
 }
 
 TEST_CASE("the longest document goes through exact and coded segments") {
@@ -613,6 +653,133 @@ TEST_CASE("a reader opens whole generations while a writer commits, merges and c
   done = true;
   reader.join();
   CHECK(num_failures == 0);
+}
+
+// One map of a segment, after hold() was called, waits until release().
+class HeldDirectory final : public io::Directory {
+ public:
+  explicit HeldDirectory(std::shared_ptr<io::Directory> inner) : inner_(std::move(inner)) {}
+  std::vector<std::string> list(const std::string& folder) const override { return inner_->list(folder); }
+  std::optional<std::uint64_t> size(const std::string& path) const override { return inner_->size(path); }
+  std::shared_ptr<const io::MappedFile> map(const std::string& path) const override {
+    std::unique_lock lock(mutex_);
+    if (path.starts_with("segments/") && stage_ == Stage::kArmed) {
+      move_to(Stage::kHeld);
+      // Ends by itself, so that a mistake is a failure and not a test without end.
+      was_released_ = changed_.wait_for(lock, kPatience, [&] { return stage_ == Stage::kOpen; });
+    }
+    lock.unlock();
+    return inner_->map(path);
+  }
+  std::unique_ptr<io::WritableFile> create(const std::string& path) override { return inner_->create(path); }
+  void make_folder(const std::string& folder) override { inner_->make_folder(folder); }
+  void rename(const std::string& from, const std::string& to) override { inner_->rename(from, to); }
+  void remove(const std::string& path) override { inner_->remove(path); }
+  void sync_folder(const std::string& folder) override { inner_->sync_folder(folder); }
+  std::unique_ptr<io::Lock> lock(std::chrono::milliseconds timeout) override { return inner_->lock(timeout); }
+  std::optional<std::uint64_t> free_bytes() const override { return inner_->free_bytes(); }
+  std::string describe(const std::string& path) const override { return inner_->describe(path); }
+
+  void hold() {
+    const std::scoped_lock lock(mutex_);
+    move_to(Stage::kArmed);
+  }
+  [[nodiscard]] bool wait_until_held() {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, kPatience, [&] { return stage_ == Stage::kHeld; });
+  }
+  void release() {
+    const std::scoped_lock lock(mutex_);
+    move_to(Stage::kOpen);
+  }
+  [[nodiscard]] bool was_released() const {
+    const std::scoped_lock lock(mutex_);
+    return was_released_;
+  }
+
+ private:
+  enum class Stage { kOpen, kArmed, kHeld };
+  static constexpr std::chrono::seconds kPatience{10};
+
+  void move_to(Stage stage) const {
+    stage_ = stage;
+    changed_.notify_all();
+  }
+
+  std::shared_ptr<io::Directory> inner_;
+  mutable std::mutex mutex_;
+  mutable std::condition_variable changed_;
+  mutable Stage stage_ = Stage::kOpen;
+  mutable bool was_released_ = false;
+};
+
+TEST_CASE("a reader does not wait for one that is opening files, and a late one does not bring back what is older") {
+  const auto memory = std::make_shared<MemoryDirectory>();
+  const auto held = std::make_shared<HeldDirectory>(memory);
+  Index index(held, small_options());
+  Index other(memory, small_options());
+  const auto add = [](Index& to, const std::string& key) {
+    Batch batch;
+    batch.add(key, 1, 3);
+    commit(to, batch);
+  };
+  add(other, "sa");
+  held->hold();
+  std::uint64_t late = 0;
+  std::thread reader([&] { late = index.snapshot()->manifest().generation; });
+  const bool is_held = held->wait_until_held();
+  const std::uint64_t generation = index.snapshot()->manifest().generation;
+  add(index, "sb");  // while the reader still opens the one before
+  held->release();
+  reader.join();
+  CHECK(is_held);
+  CHECK(held->was_released());
+  CHECK(generation == 1);
+  CHECK(late == 2);
+  CHECK(index.snapshot()->manifest().generation == 2);
+  CHECK(index_text(*index.snapshot()) == index_text(*other.snapshot()));
+}
+
+TEST_CASE("values are compared with their checksums once, when their file is opened") {
+  const auto directory = std::make_shared<MemoryDirectory>();
+  Index writing(directory, small_options());
+  Batch batch;
+  for (std::uint64_t i = 0; i < 20; ++i) {
+    batch.add(key_of(i), i, 4);
+  }
+  commit(writing, batch);
+  IndexOptions options = small_options();
+  options.verify_values = true;
+  Index index(directory, options);
+  const auto first = index.snapshot();
+  // A directory in memory lends its own bytes: this changes the file.
+  const segment::Segment& segment = *first->view().segments.front().segment;
+  const_cast<std::uint16_t*>(segment.originals(3).data())[0] ^= 1;
+  {
+    const auto writer = writing.begin_write();
+    CHECK(writer->remove(std::vector<std::string>{key_of(7)}) == 1);
+    writer->commit(1, kNoProgress);
+  }
+  const auto second = index.snapshot();
+  CHECK(second->manifest().generation == 2);
+  REQUIRE(second->view().segments.front().segment == first->view().segments.front().segment);
+  Index fresh(directory, options);
+  CHECK_THROWS_AS(static_cast<void>(fresh.snapshot()), CorruptIndex);
+  CHECK_THROWS_AS(index.check(), CorruptIndex);
+}
+
+TEST_CASE("values of a file that a later generation adds are compared too") {
+  const auto directory = std::make_shared<MemoryDirectory>();
+  Index writing(directory, small_options());
+  IndexOptions options = small_options();
+  options.verify_values = true;
+  Index index(directory, options);
+  CHECK(index.snapshot()->num_documents() == 0);
+  Batch batch;
+  batch.add("sa", 1, 4);
+  const auto written = commit(writing, batch);
+  const_cast<std::uint16_t*>(written->view().segments.front().segment->originals(0).data())[0] ^= 1;
+  CHECK_THROWS_AS(static_cast<void>(index.snapshot()), CorruptIndex);
 }
 
 TEST_CASE("recovering the previous generation is explicit") {

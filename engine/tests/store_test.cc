@@ -8,6 +8,8 @@
 #include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -418,6 +420,51 @@ TEST_CASE("writers of two objects take turns and see each other's commits") {
   const Manifest manifest = *load_newest_manifest(*io::open_posix_directory(folder.path));
   CHECK(manifest.generation == 20);
   CHECK(manifest.segments.size() == 20);
+}
+
+TEST_CASE("a forked child neither commits nor removes what its parent has staged") {
+  const TemporaryFolder folder;
+  const DirectoryPtr directory = io::open_posix_directory(folder.path);
+  commit_segment(directory, "first");
+  const Uuid unfinished_uuid = random_uuid();
+  std::optional<WriteSession> session(std::in_place, directory, 1000ms);
+  Manifest next = start_from(*session);
+  add_segment(*session, next, "second");
+  const std::unique_ptr<io::WritableFile> unfinished = session->stage(FileKind::kSegment, unfinished_uuid);
+  unfinished->append(bytes_of("parent"));
+  const std::vector<std::string> staged = directory->list("tmp");
+  const auto is_refused = [](const auto& call) {
+    try {
+      call();
+    } catch (const CommitFailed& error) {
+      return error.outcome == CommitFailed::Outcome::kUnchanged;
+    }
+    return false;
+  };
+  const pid_t child = ::fork();
+  if (child == 0) {
+    int status = 1;
+    try {
+      const bool is_harmless = is_refused([&] { session->commit(next); }) &&
+                               is_refused([&] { unfinished->append(bytes_of("child")); }) &&
+                               is_refused([&] { session->discard(next.segments.back().file.uuid); });
+      session.reset();
+      status = is_harmless ? 0 : 2;
+    } catch (...) {  // NOLINT(bugprone-empty-catch): the status says so
+    }
+    ::_exit(status);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
+  CHECK(staged.size() == 2);
+  CHECK(directory->list("tmp") == staged);
+  CHECK(directory->size("tmp/" + unfinished_uuid.to_hex()) == 6);
+  CHECK(session->commit(next) == 2);
+  session.reset();
+  CHECK(read(directory).starts_with("2: first second"));
+  CHECK(directory->list("tmp").empty());
 }
 
 TEST_CASE("a second writer is told who holds the lock, and gets it when the holder is killed") {

@@ -104,16 +104,19 @@ def commits(collection: Collection, arguments: argparse.Namespace) -> dict[str, 
 def add_one_by_one(index: Any, documents: Iterable[tuple[str, npt.NDArray[np.float16]]]) -> dict[str, Any]:
     """Add each document in a call of its own. Returns the milliseconds of a call, also by thousands of commits."""
     seconds: list[float] = []
+    processor: list[float] = []
     course: list[dict[str, Any]] = []
     for name, vectors in documents:
-        start = time.perf_counter()
+        start, start_cpu = time.perf_counter(), time.process_time()
         index.add_documents([name], [vectors])
         seconds.append(time.perf_counter() - start)
+        processor.append(time.process_time() - start_cpu)
         if len(seconds) % 1000 == 0:
             recent = seconds[-1000:]
             course.append({"commits": len(seconds), **milliseconds(recent), "facts": statistics_of(index)})
             print({key: value for key, value in course[-1].items() if key != "facts"}, flush=True)
-    return {**milliseconds(seconds), "total_s": sum(seconds), "course": course}
+    facts = {**milliseconds(seconds), "total_s": sum(seconds), "of_processor_time": milliseconds(processor)}
+    return {**facts, "course": course}
 
 
 def milliseconds(seconds: list[float]) -> dict[str, float]:

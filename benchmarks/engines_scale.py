@@ -63,7 +63,8 @@ def print_growth(copies: int, entry: dict[str, Any]) -> None:
         f"{copies}x: {entry['tokens']} tokens, built in {build['seconds']:.1f} s (of which making the copies "
         f"{build['of_which_source_s']:.1f}), peak {build['after']['peak_rss_bytes'] / 1e6:.0f} MB; "
         f"{entry['bytes_per_token']:.1f} bytes a token; opened in {opening['seconds'] * 1000:.1f} ms, "
-        f"+{open_growth / 1e6:.1f} MB; p50 {searched['p50_ms']:.2f} ms, p99 {searched['p99_ms']:.2f} ms; after the "
+        f"+{open_growth / 1e6:.1f} MB; p50 {searched['p50_ms']:.2f} ms, p99 {searched['p99_ms']:.2f} ms, "
+        f"of the fastest rounds {searched['fastest_p50_ms']:.2f} and {searched['fastest_p99_ms']:.2f} ms; after the "
         f"search {entry['search_memory']['own_bytes'] / 1e6:.0f} MB own and "
         f"{entry['search_memory']['mapped_bytes'] / 1e6:.0f} MB mapped; overlap@10 {searched['overlap_at_10']:.4f}",
         flush=True,

@@ -22,8 +22,8 @@ bool has_grown(std::uint64_t num_tokens, std::uint64_t trained, std::uint64_t ti
   return num_tokens > 0 && (num_tokens - 1) / times >= trained;
 }
 
-// An index whose half comes in one change is built at once. One that comes bit by bit goes on growing: its codebook will
-// be used up to kRetrainGrowth times what there is.
+// An index whose half comes in one change is built at once. One that comes bit by bit goes on growing: its codebook
+// will be used up to kRetrainGrowth times what there is.
 std::uint64_t size_to_expect(std::uint64_t staged_tokens, std::uint64_t num_tokens) {
   const bool comes_at_once = staged_tokens >= num_tokens - num_tokens / 2;
   return comes_at_once ? num_tokens : num_tokens * kHeadroom;

@@ -20,8 +20,8 @@ constexpr std::uint64_t kTokensPerCell = 96;    // of the collection
 constexpr std::uint64_t kSampledPerCell = 100;  // enough; a cell's mean needs no more
 constexpr std::uint64_t kMinSampledPerCell = 8;
 constexpr std::uint64_t kTellingPerCell = 48;  // fewer fit their own cells much better than other vectors will
-constexpr std::uint64_t kHeldOut = 16;         // one row in so many is then measured instead of trained on
-constexpr std::uint64_t kFewestHeldOut = 1'024;
+constexpr std::uint64_t kHeldOut = 16;         // one block in so many is then measured instead of trained on
+constexpr std::uint64_t kBlockRows = 1'024;    // whole documents: tokens of one resemble each other
 constexpr std::uint64_t kMaxSampleRows = std::uint64_t{1} << 24;  // int8 codes of so many rows add up within 32 bits
 constexpr std::uint64_t kMaxCells = std::uint64_t{1} << 24;
 constexpr std::uint64_t kResidualRows = 32'768;  // that the residual tables are made from
@@ -38,20 +38,21 @@ std::uint64_t cells_supported_by(std::uint64_t sampled) {
   return std::bit_floor(std::max<std::uint64_t>(sampled / kMinSampledPerCell, 1));
 }
 
-// Takes every kHeldOut-th row out of a sample that has few rows for each of its cells, and enough in all.
+// Takes every kHeldOut-th block of rows out of a sample that has few rows for each of its cells, and enough in all.
 Sample hold_out(Sample& sample, std::uint64_t num_cells, std::uint64_t dim) {
   Sample held;
-  if (sample.num_rows >= num_cells * kTellingPerCell || sample.num_rows < kHeldOut * kFewestHeldOut) {
+  const std::uint64_t num_groups = sample.num_rows / (kHeldOut * kBlockRows);
+  if (sample.num_rows >= num_cells * kTellingPerCell || num_groups == 0) {
     return held;
   }
   held.unit = sample.unit;
-  held.num_rows = sample.num_rows / kHeldOut;
+  held.num_rows = num_groups * kBlockRows;
   held.rows = AlignedBuffer<std::int8_t>(held.num_rows * dim);
   std::int8_t* rows = sample.rows.data();
   std::uint64_t num_kept = 0;
   std::uint64_t num_held = 0;
   for (std::uint64_t row = 0; row < sample.num_rows; ++row) {
-    const bool is_held = row % kHeldOut == kHeldOut / 2 && num_held < held.num_rows;
+    const bool is_held = row / kBlockRows % kHeldOut == kHeldOut / 2 && num_held < held.num_rows;
     std::int8_t* target = is_held ? held.rows.data() + num_held++ * dim : rows + num_kept++ * dim;
     if (target != rows + row * dim) {
       std::copy_n(rows + row * dim, dim, target);

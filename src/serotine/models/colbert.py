@@ -3,30 +3,25 @@ defaults, PyLate's arguments and an encoding path of its own.
 
 It saves only modules of Sentence Transformers, so that what it saves loads there with identical output.
 `building.py` completes the modules, `tokenizing.py` makes tokens, `encoding.py` has the encode methods, `inference.py`
-runs the model; this file is the constructor, the settings and the scores.
+runs the model, `scoring.py` has the scores; this file is the constructor and the settings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from serotine.errors import InvalidInput
 from serotine.models import building
-from serotine.models.encoding import Encoder
+from serotine.models.scoring import ScoringEncoder
 from serotine.models.settings import Settings, apply_lengths, positive_int, read_lengths, read_skiplist
-from serotine.scores import Scorer, load_scorer, maxsim, maxsim_pairwise, save_scorer
-from serotine.scores.scorer_files import SCORER_FOLDER
-from serotine.types import TokenMatrix
 
 __all__ = ["ColBERT"]
 
 
-class ColBERT(Encoder):
+class ColBERT(ScoringEncoder):
     """A late-interaction encoder: one vector per token of a query or document.
 
     Loads late-interaction checkpoints (of Sentence Transformers, PyLate, Stanford ColBERT) with their own
@@ -108,10 +103,9 @@ class ColBERT(Encoder):
             similarity_fn_name=None if similarity_fn_name is None else _name_of(similarity_fn_name),
             **options,
         )
-        # Beside the modules, not among them: these run one after another, and the plain class must load them all.
-        self.__dict__["_scorer"] = None
-        if model_name_or_path is not None and (Path(model_name_or_path) / SCORER_FOLDER / "config.json").is_file():
-            self.use_scorer(load_scorer(model_name_or_path, device=self.device))
+        if model_name_or_path is not None:
+            hub = ("token", "cache_folder", "revision", "local_files_only")
+            self._load_scorer(model_name_or_path, **{name: options[name] for name in hub if name in options})
         width = self.get_embedding_dimension()
         if self.truncate_dim is not None and width is not None and self.truncate_dim > width:
             raise InvalidInput(f"truncate_dim={truncate_dim} is more than the {width} dimensions of the model")
@@ -220,75 +214,6 @@ class ColBERT(Encoder):
         settings = Settings(**{**read_lengths(self[0]), **changes})
         settings.check()
         apply_lengths(self[0], settings)
-
-    # Scoring.
-
-    @property
-    def scorer(self) -> Scorer | None:
-        """The learnt score that takes the place of MaxSim in `similarity`, None for MaxSim."""
-        scorer: Scorer | None = self.__dict__.get("_scorer")
-        return scorer
-
-    def use_scorer(self, scorer: Scorer | None) -> None:
-        """Score by a learnt score, and save it with the model; None for MaxSim. Losses do it with theirs.
-
-        Indexes search by MaxSim all the same: fold `TokenWeights` into the vectors, rerank with a `SimilarityMLP`.
-        """
-        if scorer is not None and not isinstance(scorer, Scorer):
-            raise InvalidInput(f"expected a serotine.scores.Scorer or None, got {type(scorer).__name__}")
-        self.__dict__["_scorer"] = scorer
-
-    def save(self, path: str, *args: Any, **kwargs: Any) -> None:
-        """Save as `MultiVectorEncoder` does, and the learnt score, if there is one, in the folder ``scorer``."""
-        super().save(path, *args, **kwargs)
-        if self.scorer is not None:
-            save_scorer(self.scorer, path)
-
-    def similarity(self, embeddings1: Any, embeddings2: Any, **kwargs: Any) -> Tensor:
-        """Score all queries against all documents; takes the options of `serotine.scores.maxsim`.
-
-        device: where to compute, the documents' own by default. Returns a float32 tensor on the documents' device.
-        """
-        return self._score(maxsim, embeddings1, embeddings2, kwargs)
-
-    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any, **kwargs: Any) -> Tensor:
-        """Score query i against document i; everything else as `similarity`."""
-        return self._score(maxsim_pairwise, embeddings1, embeddings2, kwargs)
-
-    def _score(self, function: Callable[..., Any], queries: Any, documents: Any, options: dict[str, Any]) -> Tensor:
-        if self.scorer is not None:
-            return self._score_learnt(function, queries, documents, options)
-        options.setdefault("length_normalize", self.similarity_fn_name == "meanmaxsim")
-        device = options.pop("device", None)
-        if device is None:
-            return torch.as_tensor(function(queries, documents, **options))
-        documents = documents if hasattr(documents, "ndim") or isinstance(documents, TokenMatrix) else list(documents)
-        one = documents if hasattr(documents, "ndim") else next(iter(documents), None)
-        home = one.device if isinstance(one, Tensor) else torch.device("cpu")
-        scores: Tensor = function(_moved(queries, device), _moved(documents, device), **options)
-        return scores.to(home)
-
-    def _score_learnt(
-        self, function: Callable[..., Any], queries: Any, documents: Any, options: dict[str, Any]
-    ) -> Tensor:
-        options.pop("device", None)  # the score is where its parameters are
-        wrong = set(options) - {"queries_mask", "documents_mask"}
-        if wrong:
-            raise InvalidInput(f"{sorted(wrong)} are options of MaxSim, but this model has a learnt score")
-        scorer = self.scorer.pairwise if function is maxsim_pairwise else self.scorer  # type: ignore[union-attr]
-        scores: Tensor = scorer(queries, documents, **options)  # type: ignore[misc]
-        one = documents if hasattr(documents, "ndim") else next(iter(documents), None)
-        return scores.to(one.device) if isinstance(one, Tensor) else scores
-
-
-def _moved(embeddings: Any, device: torch.device | str) -> Any:
-    """Return arrays or tensors as tensors on a device; a packed matrix moves in one piece."""
-    if hasattr(embeddings, "ndim"):
-        return torch.as_tensor(embeddings, device=device)
-    if isinstance(embeddings, TokenMatrix):
-        values = torch.as_tensor(embeddings.values, device=device)
-        return list(torch.split(values, embeddings.lengths.tolist()))
-    return [torch.as_tensor(embedding, device=device) for embedding in embeddings]
 
 
 def _name_of(similarity: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -30,9 +31,6 @@ def machine_facts(packages: Sequence[str] = ("numpy", "torch", "sentence-transfo
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = None
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=ROOT
-    ).stdout.strip()
     return {
         "processor": _processor_name(),
         "cores": os.cpu_count(),
@@ -40,9 +38,17 @@ def machine_facts(packages: Sequence[str] = ("numpy", "torch", "sentence-transfo
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "packages": versions,
-        "commit": commit or None,
+        "commit": _commit(),
         "command": " ".join(["python", *map(_without_place, sys.argv)]),
     }
+
+
+def _commit() -> str | None:
+    """Return the short name of the commit; None where there is no repository, or no git to ask."""
+    if shutil.which("git") is None:
+        return None
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT).stdout.strip() or None
 
 
 def _without_place(word: str) -> str:

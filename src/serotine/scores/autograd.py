@@ -5,13 +5,17 @@ blocks that fit a cache, keeps their maxima and the int32 position of each maxim
 backward pass sums the winning rows. Nothing of the size queries x documents x query tokens x document tokens
 exists at any time. The rules for masks, empty documents and sums over query tokens are in `tensors`.
 
-On CUDA both passes are kernels (`triton_maxima`); without the package triton the code here does the same there.
+On CUDA both passes are kernels (`triton_maxima`). Where these cannot run - an older device, no package triton, no C
+compiler, which triton needs - the code here does the same there, slower.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import itertools
+import logging
+import os
+import shutil
 from collections.abc import Iterator
 from functools import cache
 from types import ModuleType
@@ -24,6 +28,8 @@ from torch import Tensor
 from serotine.errors import SerotineError
 
 __all__ = ["is_cpu", "known_maxima", "token_maxima"]
+
+logger = logging.getLogger(__name__)
 
 # Similarities held at once. On a CPU 2**20 float32 per thread are 4 MiB: small enough to stay near the cores between
 # the matrix product and the maximum; smaller blocks gain little and make threads wait for each other more often,
@@ -208,13 +214,22 @@ def _kernels_for(queries: Tensor, documents: Tensor) -> ModuleType | None:
     """Return the kernels for these tensors, None where the code here does the work."""
     if not queries.is_cuda or torch.float64 in (queries.dtype, documents.dtype):
         return None
-    return _triton_kernels()
+    return _triton_kernels() if _device_takes_kernels(queries.device) else None
+
+
+@cache
+def _device_takes_kernels(device: torch.device) -> bool:
+    # Ampere is the first whose matrix units multiply bfloat16.
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 @cache
 def _triton_kernels() -> ModuleType | None:
     # torch for CUDA brings triton with it on Linux; on other systems it may be missing.
     if importlib.util.find_spec("triton") is None:
+        return None
+    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        logger.warning("triton finds no C compiler: MaxSim on CUDA takes a slower path. Install gcc, or set CC")
         return None
     return importlib.import_module("serotine.scores.triton_maxima")
 

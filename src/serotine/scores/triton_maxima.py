@@ -136,7 +136,7 @@ def _mask_and_lengths(mask: Tensor | None) -> tuple[Tensor | None, Tensor | None
 
 
 def _product_precision() -> str:
-    """Return how torch's own products of float32 are made. Where torch 2.9's name was set, reading the older one raises."""
+    """Return how torch makes its own products of float32. Reading the older name raises where the newer was set."""
     matmul = torch.backends.cuda.matmul
     if hasattr(matmul, "fp32_precision"):
         return "tf32" if matmul.fp32_precision == "tf32" else "ieee"

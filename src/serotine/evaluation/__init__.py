@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 from serotine._lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from serotine.evaluation.beir import BEIR_DATASETS, load_beir
+    from serotine.evaluation.beir import BEIR_DATASETS, CQADUPSTACK_FORUMS, load_beir
+    from serotine.evaluation.bright import BrightDataset, load_bright
     from serotine.evaluation.comparison import Comparison, ComparisonTable, compare
-    from serotine.evaluation.datasets import load_custom_dataset
+    from serotine.evaluation.datasets import Dataset, load_custom_dataset
+    from serotine.evaluation.ir_datasets_ids import load_ir_datasets
+    from serotine.evaluation.longembed import LONGEMBED_TASKS, load_longembed
     from serotine.evaluation.metrics import DEFAULT_METRICS, MetricValues, evaluate, evaluate_run
     from serotine.evaluation.qrels import Qrels, read_qrels, write_qrels
     from serotine.evaluation.run import Run
@@ -20,12 +23,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BEIR_DATASETS",
+    "CQADUPSTACK_FORUMS",
     "DEFAULT_METRICS",
+    "LONGEMBED_TASKS",
     "SELF_MATCH_DATASETS",
+    "BrightDataset",
+    "ColBERTDistillationEvaluator",
+    "ColBERTInformationRetrievalEvaluator",
+    "ColBERTTripletEvaluator",
     "Comparison",
     "ComparisonTable",
+    "Dataset",
     "Interval",
     "MetricValues",
+    "NanoBEIREvaluator",
     "Qrels",
     "Run",
     "bootstrap",
@@ -35,7 +46,10 @@ __all__ = [
     "get_beir_triples",
     "has_self_matches",
     "load_beir",
+    "load_bright",
     "load_custom_dataset",
+    "load_ir_datasets",
+    "load_longembed",
     "read_qrels",
     "write_qrels",
 ]
@@ -44,14 +58,22 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "BEIR_DATASETS": "serotine.evaluation.beir",
+        "CQADUPSTACK_FORUMS": "serotine.evaluation.beir",
+        "DEFAULT_METRICS": "serotine.evaluation.metrics",
+        "LONGEMBED_TASKS": "serotine.evaluation.longembed",
+        "SELF_MATCH_DATASETS": "serotine.evaluation.self_matches",
+        "BrightDataset": "serotine.evaluation.bright",
+        "ColBERTDistillationEvaluator": "serotine.evaluation.evaluators",
+        "ColBERTInformationRetrievalEvaluator": "serotine.evaluation.evaluators",
+        "ColBERTTripletEvaluator": "serotine.evaluation.evaluators",
         "Comparison": "serotine.evaluation.comparison",
         "ComparisonTable": "serotine.evaluation.comparison",
-        "DEFAULT_METRICS": "serotine.evaluation.metrics",
+        "Dataset": "serotine.evaluation.datasets",
         "Interval": "serotine.evaluation.significance",
         "MetricValues": "serotine.evaluation.metrics",
+        "NanoBEIREvaluator": "serotine.evaluation.evaluators",
         "Qrels": "serotine.evaluation.qrels",
         "Run": "serotine.evaluation.run",
-        "SELF_MATCH_DATASETS": "serotine.evaluation.self_matches",
         "bootstrap": "serotine.evaluation.significance",
         "compare": "serotine.evaluation.comparison",
         "evaluate": "serotine.evaluation.metrics",
@@ -59,7 +81,10 @@ __getattr__, __dir__ = lazy_exports(
         "get_beir_triples": "serotine.evaluation.triples",
         "has_self_matches": "serotine.evaluation.self_matches",
         "load_beir": "serotine.evaluation.beir",
+        "load_bright": "serotine.evaluation.bright",
         "load_custom_dataset": "serotine.evaluation.datasets",
+        "load_ir_datasets": "serotine.evaluation.ir_datasets_ids",
+        "load_longembed": "serotine.evaluation.longembed",
         "read_qrels": "serotine.evaluation.qrels",
         "write_qrels": "serotine.evaluation.qrels",
     },

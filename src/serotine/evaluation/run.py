@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,20 @@ class Run:
             {
                 query: {document: score for document, score in ranking.items() if document != query}
                 for query, ranking in self.rankings.items()
+            },
+        )
+
+    def without(self, excluded: Mapping[str, Collection[str]]) -> Run:
+        """Return the run without the documents that each query excludes, ``{query id: document ids}``.
+
+        A collection may rule documents out for a query, such as the page that it was asked about: see `BrightDataset`.
+        """
+        return Run(
+            self.name,
+            {
+                query: {document: score for document, score in ranking.items() if document not in left_out}
+                for query, ranking in self.rankings.items()
+                for left_out in [frozenset(excluded.get(query, ()))]
             },
         )
 

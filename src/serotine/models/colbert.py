@@ -2,8 +2,8 @@
 defaults, PyLate's arguments and an encoding path of its own.
 
 It saves only modules of Sentence Transformers, so that what it saves loads there with identical output.
-`building.py` completes the modules, `tokenizing.py` makes tokens, `encoding.py` has the encode methods, `inference.py`
-runs the model, `scoring.py` has the scores; this file is the constructor and the settings.
+`loading.py` loads modules and `building.py` completes them, `tokenizing.py` makes tokens, `encoding.py` has the encode
+methods, `inference.py` runs the model, `scoring.py` has the scores; this file is the constructor and the settings.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from torch import nn
 
 from serotine.errors import InvalidInput
 from serotine.models import building
+from serotine.models.formats.pylate import save_pylate
+from serotine.models.loading import MARKER_SECOND
 from serotine.models.scoring import ScoringEncoder
 from serotine.models.settings import Settings, apply_lengths, positive_int, read_lengths, read_skiplist
 
@@ -41,6 +43,7 @@ class ColBERT(ScoringEncoder):
         truncate_dim: encode to the leading dimensions only, normalised again (Matryoshka models).
         similarity_fn_name: "maxsim" (default) or "meanmaxsim"; PyLate's "MaxSim" is understood.
         tokenizer_kwargs, use_auth_token: PyLate's names for processor_kwargs and token.
+        allow_pickled_weights: read pytorch_model.bin where there are no safetensors.
         options: every other argument of `MultiVectorEncoder` (default_prompt_name, cache_folder, revision,
             local_files_only, trust_remote_code, model_kwargs, config_kwargs, backend, ...).
 
@@ -48,6 +51,8 @@ class ColBERT(ScoringEncoder):
 
     Raises:
         InvalidInput: a setting that the backbone cannot have, such as a length above its maximum.
+        CorruptModel: a file of the model is missing, or is not what it should be.
+        UntrustedModel: the model brings or names code, or has only pickled weights, and neither was allowed.
 
     Sources: Khattab & Zaharia 2020 (ColBERT); Chaffin & Sourty 2025 (PyLate, whose arguments these are).
     """
@@ -72,6 +77,7 @@ class ColBERT(ScoringEncoder):
         similarity_fn_name: Any = None,
         tokenizer_kwargs: dict[str, Any] | None = None,
         use_auth_token: bool | str | None = None,
+        allow_pickled_weights: bool = False,
         **options: Any,
     ) -> None:
         self._given = Settings(
@@ -88,6 +94,7 @@ class ColBERT(ScoringEncoder):
         self.truncate_dim = positive_int(truncate_dim, name="truncate_dim")
         self._bias = bias
         self._origin: building.Origin = "modules" if model_name_or_path is None else "checkpoint"
+        self._allow_pickles = allow_pickled_weights
         self._trained_modules: set[int] = set()
         self._prefixes = {"query": "", "document": ""}
         self._tokenizer_lock = building.CopyableLock()
@@ -115,26 +122,7 @@ class ColBERT(ScoringEncoder):
         """Load a model from a folder: PyLate's name for calling the constructor."""
         return cls(input_path)
 
-    # Hooks of Sentence Transformers: where the modules come from, and the moment to complete them.
-
-    def _load_default_modules(self, *args: Any, **kwargs: Any) -> Any:
-        # A folder without modules.json: a bare backbone, or a Stanford checkpoint (which has prefixes).
-        modules, module_kwargs = super()._load_default_modules(*args, **kwargs)
-        if not self._legacy.prefixes and not building.is_retrieval_backbone(modules):
-            self._origin = "fresh"
-        return modules, module_kwargs
-
-    def _load_converted_modules(self, *args: Any, **kwargs: Any) -> Any:
-        # A checkpoint of another kind: a dense model, or an early PyLate one (which has prefixes).
-        modules, module_kwargs = super()._load_converted_modules(*args, **kwargs)
-        if not self._legacy.prefixes:
-            self._origin = "fresh"
-        return modules, module_kwargs
-
-    def _load_config_modules(self, *args: Any, **kwargs: Any) -> Any:
-        modules, module_kwargs = super()._load_config_modules(*args, **kwargs)
-        self._trained_modules = {id(module) for module in modules.values()}
-        return modules, module_kwargs
+    # Hooks of Sentence Transformers: the moment to complete the modules, and what is saved beside them.
 
     def _apply_legacy_fixups(self) -> None:
         # After this, modules are told that the model is ready, and the mask looks its skiplist up.
@@ -152,7 +140,42 @@ class ColBERT(ScoringEncoder):
             "do_query_expansion": self.do_query_expansion,
             "attend_to_expansion_tokens": self.attend_to_expansion_tokens,
             "skiplist_words": self.skiplist_words,
+            **({MARKER_SECOND: True} if self._marker_second else {}),
         }
+
+    def save(self, path: str, *args: Any, format: str = "native", **kwargs: Any) -> None:  # noqa: A002
+        """Save into a folder, as `MultiVectorEncoder` does (``format="native"``) or as PyLate does ("pylate").
+
+        The native format is read by Sentence Transformers too, PyLate's by PyLate 1.6 and Serotine. The other arguments
+        are those of `MultiVectorEncoder.save`.
+
+        Raises:
+            InvalidInput: another format, or a model for which PyLate's has no place.
+        """
+        if format == "native":
+            super().save(path, *args, **kwargs)
+        elif format == "pylate":
+            self._save_pylate(path, *args, **kwargs)
+        else:
+            raise InvalidInput(f"format must be 'native' or 'pylate', got {format!r}")
+
+    def _save_pylate(
+        self,
+        path: str,
+        model_name: str | None = None,
+        create_model_card: bool = True,
+        train_datasets: list[str] | None = None,
+        safe_serialization: bool = True,
+    ) -> None:
+        if not safe_serialization:
+            raise InvalidInput("format='pylate' writes safetensors only")
+        save_pylate(self, path)
+        if create_model_card:
+            self._create_model_card(path, model_name, train_datasets)
+
+    def save_pretrained(self, path: str, *args: Any, **kwargs: Any) -> None:
+        """Save as `save` does: Sentence Transformers' other name for it."""
+        self.save(path, *args, **kwargs)
 
     def _push_to_hub_usage_tip(self, repo_id: str) -> str:
         tip = str(super()._push_to_hub_usage_tip(repo_id))

@@ -1,4 +1,4 @@
-"""How sure is a mean, or the difference of two?  Bootstrap intervals over queries, and the paired randomization test."""
+"""How sure is a mean, or the difference of two?  Bootstrap intervals over queries, the paired randomization test."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ class CachedContrastive(Contrastive):
             synchronized(self.score_metric, gradients=False)  # type: ignore[arg-type]
         with torch.no_grad():
             everywhere = gather_documents(own) if self.gather_across_devices else own
-        self._warn_if_alone(everywhere)
+        self._check_negatives(everywhere)
         leaves = (queries.tokens.detach().requires_grad_(), everywhere.tokens.detach().requires_grad_())
         sums = [torch.zeros_like(leaf) for leaf in (*leaves, *parameters)]
         sides = (queries._replace(tokens=leaves[0]), everywhere._replace(tokens=leaves[1]))

@@ -5,6 +5,7 @@ Metrics are those of `serotine.evaluation.evaluate`, by the same code; this file
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tqdm.auto import tqdm
 
-from serotine.errors import InvalidInput
+from serotine.errors import InvalidInput, MissingExtra
 from serotine.evaluation._files import write_lines
 from serotine.evaluation.beir import load_beir
 from serotine.evaluation.datasets import Dataset
@@ -119,6 +120,8 @@ class ColBERTInformationRetrievalEvaluator(ColBERTEvaluator):
             write_csv=write_csv,
             truncate_dim=truncate_dim,
         )
+        if importlib.util.find_spec("ranx") is None:  # before the training, not at its first evaluation
+            raise MissingExtra("ranx", extra="eval", purpose=type(self).__name__)
         self.collection: Collection = read_collection(
             queries, corpus, relevant_docs, allow_missing_documents=allow_missing_documents
         )
@@ -264,7 +267,7 @@ class ColBERTInformationRetrievalEvaluator(ColBERTEvaluator):
 
 
 def _checked_functions(functions: Any, main: str | None, index: Any) -> dict[str, Callable[..., Any]] | None:
-    if index is not None and not callable(index):
+    if index is not None and (isinstance(index, Index) or not callable(index)):
         raise InvalidInput(
             f"index must be a function that returns an empty index, got {type(index).__name__}: vectors change in "
             "training, so each evaluation needs its own, as in index=lambda: PLAID(folder, 'dev', override=True)"

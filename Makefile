@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 IS_NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 10))'
 TORCH_CHOICE := torch=$(or $(TORCH_VERSION),constrained) index=$(or $(TORCH_INDEX),default)
 
-.PHONY: demo test test-cpp sanitize lint types format peers clean FORCE
+.PHONY: demo test test-cpp sanitize lint types format peers pylate-env clean FORCE
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -84,6 +84,14 @@ peers: build/peers-env/.installed
 build/peers-env/.installed: benchmarks/peers/engines.txt
 	@$(PYTHON) -m venv build/peers-env
 	build/peers-env/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+# PyLate itself: what the golden vectors in tests/golden come from. Another 5 GB; not part of CI either.
+pylate-env: build/pylate-env/.installed
+
+build/pylate-env/.installed: benchmarks/peers/pylate.txt
+	@$(PYTHON) -m venv build/pylate-env
+	build/pylate-env/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
 clean:

@@ -4,8 +4,10 @@ Runs in PyLate's own environment (`make pylate-env`), not in this project's:
 
     build/pylate-env/bin/python benchmarks/peers/pylate_goldens.py                   # writes tests/golden/pylate
     build/pylate-env/bin/python benchmarks/peers/pylate_goldens.py --compare FOLDER  # saves of ours, by PyLate
+    build/pylate-env/bin/python benchmarks/peers/pylate_goldens.py --encode FOLDER   # for pylate_parity.py
 
-FOLDER has one model per name, saved by `ColBERT.save(..., format="pylate")`.
+The FOLDER to compare has one model per name, saved by `ColBERT.save(..., format="pylate")`; the one to encode has a
+model per folder and texts.json, and gets the vectors of each model.
 """
 
 from __future__ import annotations
@@ -36,11 +38,14 @@ WITH_PROMPTS = ("pylate-prompts",)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--compare", type=Path, metavar="FOLDER")
-    folder = parser.parse_args().compare
-    if folder is None:
-        write()
+    parser.add_argument("--encode", type=Path, metavar="FOLDER")
+    arguments = parser.parse_args()
+    if arguments.compare:
+        sys.exit(compare(arguments.compare))
+    elif arguments.encode:
+        encode_all(arguments.encode)
     else:
-        sys.exit(compare(folder))
+        write()
 
 
 def write() -> None:
@@ -74,6 +79,15 @@ def compare(folder: Path) -> int:
         worst = max(worst, *found)
     print(f"largest difference {worst:.1e}")
     return int(worst > 1e-4)
+
+
+def encode_all(folder: Path) -> None:
+    """Encode texts.json with every model in a folder; the vectors go beside the models."""
+    given = json.loads((folder / "texts.json").read_text())
+    for path in sorted(path for path in folder.iterdir() if path.is_dir()):
+        np.savez(
+            folder / f"{path.name}.npz", **encode(models.ColBERT(str(path), device="cpu"), given, with_prompts=False)
+        )
 
 
 def encode(model: models.ColBERT, given: list[str], *, with_prompts: bool) -> dict[str, np.ndarray]:

@@ -17,12 +17,12 @@ import numpy as np
 
 from .backbones import HIDDEN, backbone, random_weight, write_weights
 
-__all__ = ["ARGUMENTS", "CHECKPOINTS", "DIM", "GOLDEN_OF", "build"]
+__all__ = ["ARGUMENTS", "CHECKPOINTS", "DIM", "GOLDEN_OF", "PROJECTION", "build", "pylate_files", "stanford_metadata"]
 
 DIM = 8
 QUERY_LENGTH, DOCUMENT_LENGTH = 12, 24
 
-_DENSE = {
+PROJECTION = {
     "in_features": HIDDEN,
     "out_features": DIM,
     "bias": False,
@@ -35,7 +35,7 @@ def pylate(
     folder: Path,
     *,
     kind: str = "bert",
-    layers: list[dict[str, Any]] = [_DENSE],  # noqa: B006 - never changed
+    layers: list[dict[str, Any]] = [PROJECTION],  # noqa: B006 - never changed
     model_type: str | None = "ColBERT",
     markers: tuple[str, str] = ("[Q] ", "[D] "),
     inside: list[str] = [],  # noqa: B006
@@ -49,10 +49,10 @@ def pylate(
     added = [marker for marker in markers if marker and marker not in inside]
     tensors = backbone(folder, kind, markers=added, inside=inside)
     write_weights(folder / "model.safetensors", tensors)
-    _pylate_files(folder, layers, model_type, markers, max_seq_length, settings)
+    pylate_files(folder, layers, model_type, markers, max_seq_length, settings)
 
 
-def _pylate_files(
+def pylate_files(
     folder: Path,
     layers: list[dict[str, Any]],
     model_type: str | None,
@@ -60,6 +60,7 @@ def _pylate_files(
     max_seq_length: int,
     settings: dict[str, Any],
 ) -> None:
+    """Write what PyLate's layout has beside the backbone: projections and settings."""
     modules = [_module(0, "", "sentence_transformers.models.Transformer")]
     for number, config in enumerate(layers, start=1):
         modules.append(_module(number, f"{number}_Dense", "pylate.models.Dense.Dense"))
@@ -105,19 +106,24 @@ def stanford(
     else:
         _write_shards(folder, tensors, shards)
     if metadata is not None:
-        usual = {
-            "query_token_id": "[unused0]",
-            "doc_token_id": "[unused1]",
-            "query_maxlen": QUERY_LENGTH,
-            "doc_maxlen": DOCUMENT_LENGTH,
-            "dim": DIM,
-            "similarity": "cosine",
-            "mask_punctuation": True,
-            "attend_to_mask_tokens": False,
-            "checkpoint": "somewhere/else",
-            "meta": {"version": "colbert-v0.4"},
-        }
-        _json(folder / "artifact.metadata", {**usual, **metadata})
+        stanford_metadata(folder, metadata)
+
+
+def stanford_metadata(folder: Path, changes: dict[str, Any]) -> None:
+    """Write artifact.metadata; changes: its entries that are not the usual ones."""
+    usual = {
+        "query_token_id": "[unused0]",
+        "doc_token_id": "[unused1]",
+        "query_maxlen": QUERY_LENGTH,
+        "doc_maxlen": DOCUMENT_LENGTH,
+        "dim": DIM,
+        "similarity": "cosine",
+        "mask_punctuation": True,
+        "attend_to_mask_tokens": False,
+        "checkpoint": "somewhere/else",
+        "meta": {"version": "colbert-v0.4"},
+    }
+    _json(folder / "artifact.metadata", {**usual, **changes})
 
 
 def _write_shards(folder: Path, tensors: dict[str, np.ndarray], number: int) -> None:
@@ -135,8 +141,8 @@ def _write_shards(folder: Path, tensors: dict[str, np.ndarray], number: int) -> 
 def stanford_with_modules(folder: Path) -> None:
     """Write what answerai-colbert-small-v1 is: both formats in one folder, and no model_type."""
     stanford(folder)
-    _pylate_files(
-        folder, [_DENSE], None, ("[unused0]", "[unused1]"), 11, {"attend_to_expansion_tokens": True, "prompts": {}}
+    pylate_files(
+        folder, [PROJECTION], None, ("[unused0]", "[unused1]"), 11, {"attend_to_expansion_tokens": True, "prompts": {}}
     )
 
 
@@ -171,7 +177,7 @@ def dense(folder: Path) -> None:
     pooling = {"word_embedding_dimension": HIDDEN, "pooling_mode_mean_tokens": True}
     (folder / "1_Pooling").mkdir()
     _json(folder / "1_Pooling" / "config.json", pooling)
-    config = {**_DENSE, "activation_function": "torch.nn.modules.activation.Tanh", "bias": True}
+    config = {**PROJECTION, "activation_function": "torch.nn.modules.activation.Tanh", "bias": True}
     del config["use_residual"]
     _dense(folder / "2_Dense", config)
     (folder / "3_Normalize").mkdir()
@@ -207,8 +213,8 @@ def _json(path: Path, value: Any) -> None:
 
 
 _MLP = [
-    {**_DENSE, "out_features": 48, "bias": True, "activation_function": "torch.nn.modules.activation.GELU"},
-    {**_DENSE, "in_features": 48, "use_residual": True},
+    {**PROJECTION, "out_features": 48, "bias": True, "activation_function": "torch.nn.modules.activation.GELU"},
+    {**PROJECTION, "in_features": 48, "use_residual": True},
 ]
 
 CHECKPOINTS: dict[str, Callable[[Path], None]] = {

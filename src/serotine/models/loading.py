@@ -7,12 +7,12 @@ each format takes its path, and what was read is compared with what there was to
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
@@ -25,6 +25,8 @@ from serotine.models.formats import Checkpoint, Layout, Source, check, pylate, r
 from serotine.models.formats.classes import module_class
 from serotine.models.formats.weights import Weights, find_weights
 from serotine.models.settings import Settings, apply_lengths
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["MARKER_SECOND", "CheckpointLoader"]
 
@@ -58,10 +60,7 @@ class CheckpointLoader(MultiVectorEncoder):  # type: ignore[misc]
             options["model_kwargs"] = {**(options.get("model_kwargs") or {}), "use_safetensors": True}
         with _named_errors(source.name):
             modules, module_kwargs = self._load_as(self._checkpoint.layout, model_name_or_path, options)
-        if self._weights is not None:
-            for module in modules.values() if isinstance(modules, dict) else modules:
-                if isinstance(module, Transformer):
-                    _check_complete(source.name, module, self._weights)
+            _check_loaded(source.name, list(modules.values() if isinstance(modules, dict) else modules), self._weights)
         self._weights = None  # headers of large models are large
         return modules, module_kwargs
 
@@ -74,7 +73,13 @@ class CheckpointLoader(MultiVectorEncoder):  # type: ignore[misc]
             loaded = self._load_converted_modules(name, **options, model_type="SentenceTransformer")
             # The mask and the normalisation that PyLate does not save are there already.
             self._legacy.is_pylate_v3 = False
-            self._marker_second = pylate.begins_with_text(loaded[0][0].tokenizer)
+            if isinstance(loaded[0][0], Transformer):
+                self._marker_second = pylate.begins_with_text(loaded[0][0].tokenizer)
+            if (
+                id(next((module for module in loaded[0] if isinstance(module, Dense)), None))
+                not in self._trained_modules
+            ):
+                logger.warning("%s has no projection: a random one is added, which needs training.", name)
             return loaded
         if layout in (Layout.DENSE, Layout.OTHER):
             self._origin = "fresh"
@@ -144,21 +149,37 @@ def _named_errors(name: str) -> Iterator[None]:
     """Turn what other libraries raise about a broken model into CorruptModel; other errors pass."""
     try:
         yield
-    except SerotineError:
+    except (SerotineError, ImportError, MemoryError):
         raise
-    except SafetensorError as error:
-        raise CorruptModel(f"{name}: expected safetensors, found: {error}") from error
-    except RuntimeError as error:
-        if "ignore_mismatched_sizes" not in str(error) and "size mismatch" not in str(error):
-            raise
-        raise CorruptModel(
-            f"{name}: expected weights of the shapes that config.json says, found others (the report of transformers "
-            "has their names)"
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:
+        if "ignore_mismatched_sizes" in str(error) or "size mismatch" in str(error):
+            raise CorruptModel(
+                f"{name}: expected weights of the shapes that config.json says, found others (the report of "
+                "transformers has their names)"
+            ) from error
         if not Path(name).is_dir():
-            raise  # a network or its hub has errors of its own
+            raise  # a network and its hub have errors of their own
         raise CorruptModel(f"{name} could not be loaded: {type(error).__name__}: {error}") from error
+
+
+def _check_loaded(name: str, modules: list[nn.Module], weights: Weights | None) -> None:
+    """Raise CorruptModel if what was loaded cannot be what was saved."""
+    transformer = modules[0]
+    if not hasattr(transformer, "tokenizer"):
+        raise CorruptModel(f"{name}: modules.json: expected a Transformer first, found a {type(transformer).__name__}")
+    if not isinstance(transformer, Transformer):
+        return
+    if weights is not None:
+        _check_complete(name, transformer, weights)
+    tokenizer = transformer.tokenizer
+    if tokenizer is not None and len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise CorruptModel(f"{name}: the vocabulary has special tokens only: is tokenizer.json or vocab.txt missing?")
+    width = transformer.get_embedding_dimension()
+    for module in modules[1:]:
+        if isinstance(module, Dense) and module.module_input_name == "token_embeddings":
+            if module.in_features != width:
+                raise CorruptModel(f"{name}: a projection takes {module.in_features} dimensions, but gets {width}")
+            width = module.out_features
 
 
 def _check_complete(name: str, transformer: Transformer, weights: Weights) -> None:

@@ -104,7 +104,7 @@ def _check_backbone(
 
 def _check_architecture(checkpoint: Checkpoint, config: dict[str, Any], *, trust_remote_code: bool) -> None:
     name, model_type = checkpoint.source.name, config.get("model_type")
-    if model_type in CONFIG_MAPPING or (trust_remote_code and "auto_map" in config):
+    if (isinstance(model_type, str) and model_type in CONFIG_MAPPING) or (trust_remote_code and "auto_map" in config):
         return
     if "auto_map" in config:
         raise UntrustedModel(

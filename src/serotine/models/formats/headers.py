@@ -49,7 +49,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
             raise CorruptModel(f"{path}: expected a header of at most {MAX_HEADER_BYTES} bytes, found {length}")
         text = file.read(length)
     try:
-        header = json.loads(text)
+        header = dict(json.loads(text))
         header.pop("__metadata__", None)
         tensors = {name: TensorInfo(entry["dtype"], tuple(entry["shape"])) for name, entry in header.items()}
         spans = sorted((*entry["data_offsets"], _num_bytes(tensors[name]), name) for name, entry in header.items())

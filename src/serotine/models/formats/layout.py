@@ -28,6 +28,15 @@ class Layout(Enum):
 _PYLATE_KEYS = frozenset(("query_prefix", "document_prefix", "do_query_expansion", "attend_to_expansion_tokens"))
 
 
+_MODEL_TYPES = {
+    "MultiVectorEncoder": Layout.NATIVE,
+    "ColBERT": Layout.PYLATE,
+    "SentenceTransformer": Layout.DENSE,
+    "SparseEncoder": Layout.OTHER,
+    "CrossEncoder": Layout.OTHER,
+}
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """What was recognised, and the files that were read for it.
@@ -52,12 +61,16 @@ def recognize(source: Source) -> Checkpoint:
     HF_ColBERT again. (5) "SentenceTransformer", or no ``model_type``: one vector a text. (6) another kind.
 
     Raises:
-        CorruptModel: there is no model, modules.json is missing beside settings that need it, or a file is not JSON.
+        CorruptModel: there is no model, one of two files that need each other is missing, or a file is not JSON or
+            names a kind of model that there is not.
     """
     settings = source.json("config_sentence_transformers.json") or {}
     modules = source.json("modules.json", kind=list)
     config = source.json("config.json")
+    _check_names(source, settings, config)
     layout = _layout_of(settings, modules, config)
+    if not settings and any("pylate." in str(entry) for entry in modules or []):
+        raise source.missing("config_sentence_transformers.json")
     if modules is None:
         if layout is Layout.BACKBONE and (_PYLATE_KEYS & settings.keys() or "model_type" in settings):
             raise source.missing("modules.json")
@@ -69,6 +82,18 @@ def recognize(source: Source) -> Checkpoint:
     return Checkpoint(source, layout, settings, modules, config)
 
 
+def _check_names(source: Source, settings: dict[str, Any], config: dict[str, Any] | None) -> None:
+    architectures = (config or {}).get("architectures") or []
+    if not isinstance(architectures, list) or not all(isinstance(name, str) for name in architectures):
+        raise CorruptModel(f"{source.name}: config.json: expected a list of architectures, found {architectures!r}")
+    model_type = settings.get("model_type")
+    if model_type is not None and (not isinstance(model_type, str) or model_type not in _MODEL_TYPES):
+        raise CorruptModel(
+            f"{source.name}: config_sentence_transformers.json: expected a model_type of {sorted(_MODEL_TYPES)} or "
+            f"none, found {model_type!r}"
+        )
+
+
 def _layout_of(settings: dict[str, Any], modules: list[dict[str, Any]] | None, config: dict[str, Any] | None) -> Layout:
     architectures = (config or {}).get("architectures") or []
     is_stanford = "HF_ColBERT" in architectures
@@ -77,10 +102,8 @@ def _layout_of(settings: dict[str, Any], modules: list[dict[str, Any]] | None, c
             return Layout.STANFORD
         is_retrieval = any(str(architecture).endswith("ForRetrieval") for architecture in architectures)
         return Layout.RETRIEVAL if is_retrieval else Layout.BACKBONE
-    model_type = settings.get("model_type")
-    if model_type is None:
+    if settings.get("model_type") is None:
         if _PYLATE_KEYS & settings.keys():
             return Layout.PYLATE
         return Layout.STANFORD if is_stanford else Layout.DENSE
-    known = {"MultiVectorEncoder": Layout.NATIVE, "ColBERT": Layout.PYLATE, "SentenceTransformer": Layout.DENSE}
-    return known.get(model_type, Layout.OTHER)
+    return _MODEL_TYPES[settings["model_type"]]

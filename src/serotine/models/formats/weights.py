@@ -83,9 +83,11 @@ def load_pickle(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         if "GLOBAL" in str(error):
             raise UntrustedModel(f"{path} names functions to call, which weights never do. None was called") from error
-        raise CorruptModel(f"{path}: expected pickled weights, found something else: {error}") from error
-    except (RuntimeError, ValueError, EOFError, OSError, KeyError) as error:
-        raise CorruptModel(f"{path}: expected pickled weights, found: {error}") from error
+        # Not torch's own words, which advise to read the file without restrictions.
+        raise CorruptModel(f"{path}: expected weights that torch.save wrote, found something else") from error
+    except Exception as error:
+        # The unpickler says IndexError, EOFError, KeyError and more of what is no pickle.
+        raise CorruptModel(f"{path}: expected weights that torch.save wrote, found: {error!r}") from error
     if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise CorruptModel(f"{path}: expected a dict of tensors, found a {type(tensors).__name__} with other things")
     return tensors

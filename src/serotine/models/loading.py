@@ -17,6 +17,7 @@ from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from torch import nn
+from transformers import MODEL_MAPPING
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
 from serotine.errors import CorruptModel, SerotineError
@@ -185,21 +186,28 @@ def _check_loaded(name: str, modules: list[nn.Module], weights: Weights | None) 
 def _check_complete(name: str, transformer: Transformer, weights: Weights) -> None:
     """Raise CorruptModel if the backbone has weights that its files do not: transformers makes them up.
 
-    Architectures whose checkpoints have other names for their weights than the network are left out. Poolers may be
-    missing: no token vector goes through them.
+    A file has the network's own names, or those behind the name of its kind ("bert."). Architectures that rename, code
+    of the model's own, parts of a network and quantised ones are left out. Poolers may be missing: no token vector goes
+    through them.
     """
-    if get_checkpoint_conversion_mapping(transformer.config.model_type) is not None:
+    network, config = transformer.model, transformer.config
+    if (
+        type(network) is not MODEL_MAPPING.get(type(config), None)
+        or get_checkpoint_conversion_mapping(config.model_type) is not None
+        or getattr(config, "quantization_config", None) is not None
+    ):
         return
-    legacy = {"gamma": "weight", "beta": "bias"}  # how BERT's first checkpoints name the scale and shift of a LayerNorm
-    there: set[str] = set()
-    for tensor in weights.tensors:
-        *parents, last = tensor.split(".")
-        parts = [*parents, legacy.get(last, last) if parents and "LayerNorm" in parents[-1] else last]
-        there.update(".".join(parts[start:]) for start in range(len(parts)))
-    wanted = [parameter for parameter, _ in transformer.model.named_parameters() if "pooler" not in parameter]
-    base = f"{getattr(transformer.model, 'base_model_prefix', '')}."
-    missing = [parameter for parameter in wanted if parameter.removeprefix(base) not in there]
+    kind = f"{network.base_model_prefix}."
+    there = {_current_name(tensor).removeprefix(kind) for tensor in weights.tensors}
+    wanted = [parameter for parameter, _ in network.named_parameters() if "pooler" not in parameter]
+    missing = [parameter for parameter in wanted if parameter not in there]
     if missing:
         raise CorruptModel(
-            f"{name}: {len(missing)} of {len(wanted)} weights of the backbone are missing, the first is {missing[0]}"
+            f"{name}: {len(missing)} of {len(wanted)} weights of the backbone are missing, the first is {missing[0]}. "
+            f"There are {', '.join(sorted(weights.tensors)[:3])} and {max(len(weights.tensors) - 3, 0)} others"
         )
+
+
+def _current_name(tensor: str) -> str:
+    # BERT's first checkpoints call the scale and shift of a LayerNorm gamma and beta.
+    return tensor.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")

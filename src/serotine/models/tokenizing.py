@@ -41,9 +41,13 @@ class TaskTokenizer(CheckpointLoader):
         The task's own prompt is applied when none is given, so that a model is trained on what it will see in
         inference; a prompt that is given goes after the marker. Texts lose the spaces at their ends. Safe to call from
         several threads.
+
+        Raises:
+            InvalidInput: an input is a list of texts.
         """
         task = kwargs.get("task")
         if task in self._prefixes:
+            _check_flat(inputs)
             prompt = self._task_prompt(task) if prompt is None else self._with_prefix(task, prompt)
             if self._takes_plain_text and all(isinstance(text, str) for text in inputs):
                 # A tokenizer of bytes or of whole sentences would make a token of a space. PyLate and, up to version 5,
@@ -91,10 +95,14 @@ class TaskTokenizer(CheckpointLoader):
         return [self.tokenizer.convert_ids_to_tokens(ids[mask]) for ids, mask in zip(input_ids, masks, strict=True)]
 
     def forward(self, input: dict[str, Any], **kwargs: Any) -> dict[str, Any]:  # noqa: A002 - the base's name
-        """Run the modules on features; their task is that of `preprocess` unless another is given."""
+        """Run the modules on features; their task is that of `preprocess` unless another is given.
+
+        Words that travel with features, such as the task, are left out of what is returned: torch's DataParallel joins
+        the outputs of devices, and cannot join words.
+        """
         if kwargs.get("task") is None:
             kwargs["task"] = input.get("task")
-        return dict(super().forward(input, **kwargs))
+        return {name: value for name, value in super().forward(input, **kwargs).items() if not isinstance(value, str)}
 
     @property
     def _takes_plain_text(self) -> bool:
@@ -128,6 +136,16 @@ class TaskTokenizer(CheckpointLoader):
             )
         with self._tokenizer_lock:
             return Frame.of(self.tokenizer, prompt)
+
+
+def _check_flat(inputs: Sequence[Any]) -> None:
+    """Raise InvalidInput for lists of texts, which Sentence Transformers would join to pairs."""
+    for position, text in enumerate(inputs):
+        if isinstance(text, (list, tuple)) and all(isinstance(part, str) for part in text):
+            raise InvalidInput(
+                f"input {position} is a list of texts, expected one text. In training, lists of documents need "
+                "data_collator=serotine.utils.ColBERTCollator(model.tokenize)"
+            )
 
 
 def _with_marker_second(features: dict[str, Any]) -> dict[str, Any]:

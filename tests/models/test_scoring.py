@@ -76,6 +76,15 @@ def test_a_model_on_the_hub_brings_its_score(model: ColBERT, tmp_path: Path, mon
     assert set(asked) == {("user/plain", "v1"), ("user/hub", "v1")}
 
 
+def test_its_similarity_has_gradients_only_where_the_embeddings_have(model: ColBERT) -> None:
+    model.use_scorer(random_weights(0))
+    query, document = torch.ones(1, 3, 16), torch.ones(1, 4, 16)
+    assert not model.similarity(query, document).requires_grad
+    assert not model.similarity([query[0]], [document[0].numpy()]).requires_grad
+    model.similarity(query, document.clone().requires_grad_()).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.scorer.parameters())
+
+
 @pytest.mark.slow
 def test_the_trainer_restores_the_score_of_the_best_checkpoint(model: ColBERT, tmp_path: Path) -> None:
     loss = Contrastive(model, TokenWeights(16))

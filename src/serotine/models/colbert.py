@@ -15,6 +15,7 @@ from torch import nn
 
 from serotine.errors import InvalidInput
 from serotine.models import building
+from serotine.models.card import ColBERTModelCardData, with_model_id
 from serotine.models.formats.pylate import save_pylate
 from serotine.models.loading import MARKER_SECOND
 from serotine.models.scoring import ScoringEncoder
@@ -56,6 +57,8 @@ class ColBERT(ScoringEncoder):
 
     Sources: Khattab & Zaharia 2020 (ColBERT); Chaffin & Sourty 2025 (PyLate, whose arguments these are).
     """
+
+    model_card_data_class = ColBERTModelCardData
 
     def __init__(
         self,
@@ -178,8 +181,16 @@ class ColBERT(ScoringEncoder):
         self.save(path, *args, **kwargs)
 
     def _push_to_hub_usage_tip(self, repo_id: str) -> str:
+        kind = type(self)
+        module = "serotine.models" if kind is ColBERT else kind.__module__
         tip = str(super()._push_to_hub_usage_tip(repo_id))
-        return tip.replace("from sentence_transformers import ColBERT", "from serotine.models import ColBERT")
+        return tip.replace(
+            f"from sentence_transformers import {kind.__name__}", f"from {module} import {kind.__name__}"
+        )
+
+    def _update_default_model_id(self, model_card: str) -> str:
+        model_id = self.model_card_data.model_id
+        return with_model_id(model_card, model_id) if model_id else model_card
 
     # Settings are read from and written to the modules, so that the two cannot disagree.
 

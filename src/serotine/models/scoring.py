@@ -108,9 +108,19 @@ class ScoringEncoder(Encoder):
         if wrong:
             raise InvalidInput(f"{sorted(wrong)} are options of MaxSim, but this model has a learnt score")
         scorer = self.scorer.pairwise if function is maxsim_pairwise else self.scorer  # type: ignore[union-attr]
-        scores: Tensor = scorer(queries, documents, **options)  # type: ignore[misc]
+        # As MaxSim: of embeddings without gradients, numbers without gradients.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and (_has_gradient(queries) or _has_gradient(documents))):
+            scores: Tensor = scorer(queries, documents, **options)  # type: ignore[misc]
         one = documents if hasattr(documents, "ndim") else next(iter(documents), None)
         return scores.to(one.device) if isinstance(one, Tensor) else scores
+
+
+def _has_gradient(embeddings: Any) -> bool:
+    if isinstance(embeddings, TokenMatrix):
+        return False
+    return any(
+        getattr(one, "requires_grad", False) for one in ([embeddings] if hasattr(embeddings, "ndim") else embeddings)
+    )
 
 
 def _moved(embeddings: Any, device: torch.device | str) -> Any:

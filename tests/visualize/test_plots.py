@@ -50,6 +50,9 @@ def test_quality_against_latency_has_every_setting_and_the_front(tmp_path):
     assert [text.get_text() for text in axes.texts] == ["few", "all", "default"]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["4 bits", "exact"]
     assert axes.get_xscale() == "log"
+    assert not axes.collections
+    bars = [segment.tolist() for bar in plot_pareto(FAST, intervals=True).collections for segment in bar.get_segments()]
+    assert bars == [[[1.0, 0.58], [1.0, pytest.approx(0.63)]], [[4.0, pytest.approx(0.68)], [4.0, 0.73]]]
     for suffix in ("png", "svg"):
         axes.figure.savefig(tmp_path / f"pareto.{suffix}")
         assert (tmp_path / f"pareto.{suffix}").stat().st_size > 1000

@@ -18,6 +18,7 @@ __all__ = ["pareto_front", "plot_pareto", "plot_recall_against_exact", "plot_siz
 # Okabe and Ito's colours, told apart with any colour vision; shapes repeat what they say.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_DASHES = ("-", "--", "-.", ":")
 
 
 def pareto_front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -36,11 +37,15 @@ def pareto_front(points: Iterable[tuple[float, float]]) -> list[tuple[float, flo
     return front
 
 
-def plot_pareto(benchmarks: Benchmark | Sequence[Benchmark], *, metric: str = "ndcg@10", axes: Any = None) -> Any:
+def plot_pareto(
+    benchmarks: Benchmark | Sequence[Benchmark], *, metric: str = "ndcg@10", intervals: bool = False, axes: Any = None
+) -> Any:
     """Draw quality against the median latency of a search: each setting a point, each benchmark a colour.
 
-    Bars are the 95 % intervals of the metric; the grey line joins the settings that no other beats. Left and up is
-    better. Latency is without encoding the query, on a logarithmic axis. axes: where to draw; None: a new figure.
+    The wide grey line joins the settings that no other beats. Left and up is better. Latency is without encoding the
+    query, on a logarithmic axis. intervals: also the 95 % interval of each mean, which says how far it depends on the
+    queries; whether two settings differ on the *same* queries is another question, see `Run.compare`. axes: where to
+    draw; None: a new figure.
 
     Raises:
         InvalidInput: no benchmark, or one without the metric. MissingExtra: matplotlib is not installed.
@@ -48,31 +53,26 @@ def plot_pareto(benchmarks: Benchmark | Sequence[Benchmark], *, metric: str = "n
     shown, axes = _shown(benchmarks), _axes(axes)
     points = []
     for number, each in enumerate(shown):
-        intervals = [_interval(each, setting, metric) for setting in each.settings]
-        costs = [setting.latency_ms["p50"] for setting in each.settings]
-        points += [(cost, interval.mean) for cost, interval in zip(costs, intervals, strict=True)]
-        means = [interval.mean for interval in intervals]
-        # Two settings may have the same name in two benchmarks, so the legend has the benchmark's.
-        axes.errorbar(
-            costs,
-            means,
-            yerr=[
-                [interval.mean - interval.low for interval in intervals],
-                [interval.high - interval.mean for interval in intervals],
-            ],
-            linestyle="",
-            capsize=2,
-            elinewidth=0.8,
-            **_style(number),
-            label=each.name,
-        )
-        for setting, cost, mean in zip(each.settings, costs, means, strict=True):
-            axes.annotate(setting.name, (cost, mean), textcoords="offset points", xytext=(6, 4), fontsize=8)
-    axes.plot(*zip(*pareto_front(points), strict=True), color="0.6", linewidth=1, zorder=0)
+        settings = sorted(each.settings, key=lambda setting: setting.latency_ms["p50"])
+        costs = [setting.latency_ms["p50"] for setting in settings]
+        found = [_interval(each, setting, metric) for setting in settings]
+        means = [interval.mean for interval in found]
+        points += list(zip(costs, means, strict=True))
+        axes.plot(costs, means, linewidth=1, **_style(number), label=each.name)
+        if intervals:
+            lows, highs = [interval.low for interval in found], [interval.high for interval in found]
+            axes.vlines(costs, lows, highs, color=_style(number)["color"], linewidth=0.8)
+        for setting, cost, mean in zip(settings, costs, means, strict=True):
+            axes.annotate(
+                setting.name, (cost, mean), textcoords="offset points", xytext=(2, 5), rotation=35, fontsize=8
+            )
+    axes.plot(*zip(*pareto_front(points), strict=True), color="0.85", linewidth=5, zorder=0)
     axes.set_xscale("log")
     # Fewer than two powers of ten would leave the axis without a number.
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("{x:g}")
+    axes.tick_params(axis="x", which="both", length=3, pad=3)
+    axes.margins(x=0.12, y=0.2)  # room for the names
     axes.set_xlabel("median ms a query, without encoding it")
     return _finished(axes, metric)
 
@@ -91,6 +91,7 @@ def plot_size(benchmarks: Benchmark | Sequence[Benchmark], *, metric: str = "ndc
         best = max(_interval(each, setting, metric).mean for setting in each.settings)
         axes.plot(each.index_bytes / 2**20, best, linestyle="", **_style(number), label=each.name)
     axes.set_xlabel("index, MiB")
+    axes.margins(0.15)
     axes.set_xlim(left=0)
     return _finished(axes, metric)
 
@@ -102,17 +103,17 @@ def plot_recall_against_exact(benchmarks: Benchmark | Sequence[Benchmark], *, ax
         InvalidInput: no benchmark, or one that was made without ``exact=``. MissingExtra: matplotlib is not installed.
     """
     shown, axes = _shown(benchmarks), _axes(axes)
-    line = 0
-    for each in shown:
-        for setting in each.settings:
+    for number, each in enumerate(shown):
+        for place, setting in enumerate(each.settings):
             if setting.recall_against_exact is None:
                 raise InvalidInput(f"the benchmark {each.name!r} was made without exact search: pass exact=Exact()")
+            depths, found = zip(*setting.recall_against_exact.items(), strict=True)
+            # Colours tell benchmarks apart, and settings where there is one benchmark; dashes tell settings apart.
+            style = {**_style(place), "color": _style(place if len(shown) == 1 else number)["color"]}
             label = setting.name if len(shown) == 1 else f"{each.name}, {setting.name}"
-            depths = list(setting.recall_against_exact)
-            axes.plot(depths, list(setting.recall_against_exact.values()), linewidth=1, **_style(line), label=label)
+            axes.plot(depths, found, linewidth=1.2, linestyle=_DASHES[place % len(_DASHES)], **style, label=label)
             axes.set_xscale("log")
-            axes.set_xticks(depths, [str(depth) for depth in depths], minor=False)
-            line += 1
+            axes.set_xticks(depths, [str(depth) for depth in depths])
     axes.set_xticks([], minor=True)
     axes.set_xlabel("k")
     return _finished(axes, "recall of the k best of exact search")
@@ -128,7 +129,7 @@ def _shown(benchmarks: Benchmark | Sequence[Benchmark]) -> list[Benchmark]:
 def _axes(axes: Any) -> Any:
     figure = require("matplotlib.figure", extra="viz", purpose="serotine.visualize.plots")
     # A Figure of its own, not pyplot's: nothing global, nothing to close, no display needed.
-    return figure.Figure(figsize=(6, 4), layout="constrained").subplots() if axes is None else axes
+    return figure.Figure(figsize=(6, 4.5), layout="constrained").subplots() if axes is None else axes
 
 
 def _interval(each: Benchmark, setting: Any, metric: str) -> Any:
@@ -144,5 +145,6 @@ def _style(number: int) -> dict[str, Any]:
 def _finished(axes: Any, quantity: str) -> Any:
     axes.set_ylabel(quantity)
     axes.grid(which="both", alpha=0.25, linewidth=0.5)
-    axes.legend(frameon=False)
+    # Below the axes, where it hides nothing.
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
     return axes

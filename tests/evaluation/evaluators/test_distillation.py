@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
+from sentence_transformers import MultiVectorEncoder
 
 from serotine.errors import InvalidInput
 from serotine.evaluation import ColBERTDistillationEvaluator
@@ -108,3 +109,10 @@ def test_a_model_that_training_has_ruined_is_an_error(model: ColBERT) -> None:
     torch.nn.init.constant_(model[1].linear.weight, float("nan"))
     with pytest.raises(InvalidInput, match="scores for query 0 are not finite"):
         ColBERTDistillationEvaluator(QUERIES, LISTS, TEACHER)(model)
+
+
+def test_a_plain_sentence_transformers_model_is_evaluated_alike(model: ColBERT, tmp_path: Path) -> None:
+    model.save_pretrained(str(tmp_path), create_model_card=False)
+    evaluator = ColBERTDistillationEvaluator(QUERIES, LISTS, TEACHER)
+    expected = evaluator(model)
+    assert evaluator(MultiVectorEncoder(str(tmp_path), device="cpu")) == pytest.approx(expected, abs=1e-6)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.multi_vector_encoder.evaluation import MultiVectorTripletEvaluator
 
 from serotine.errors import InvalidInput
@@ -68,3 +69,16 @@ def test_a_name_is_before_the_metric_and_in_the_file(model: ColBERT, tmp_path: P
 def test_lists_that_make_no_triplets_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         ColBERTTripletEvaluator(**{"anchors": QUERIES, "positives": POSITIVES, "negatives": NEGATIVES, **change})
+
+
+def test_a_plain_sentence_transformers_model_is_evaluated_alike(model: ColBERT, tmp_path: Path) -> None:
+    model.save_pretrained(str(tmp_path), create_model_card=False)
+    evaluator = ColBERTTripletEvaluator(QUERIES, POSITIVES, NEGATIVES)
+    expected = evaluator(model)
+    assert evaluator(MultiVectorEncoder(str(tmp_path), device="cpu")) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_model_that_training_has_ruined_is_an_error(model: ColBERT) -> None:
+    torch.nn.init.constant_(model[1].linear.weight, float("nan"))
+    with pytest.raises(InvalidInput, match="score of triplet 0 is NaN"):
+        ColBERTTripletEvaluator(QUERIES, POSITIVES, NEGATIVES)(model)

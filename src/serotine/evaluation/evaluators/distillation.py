@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from serotine._arrays import to_numpy
 from serotine.errors import InvalidInput
 from serotine.evaluation.evaluators.base import ColBERTEvaluator
-from serotine.evaluation.evaluators.encoding import encode
+from serotine.evaluation.evaluators.encoding import encode, score_pairs
 from serotine.types import TokenMatrix
 
 __all__ = ["ColBERTDistillationEvaluator"]
@@ -109,7 +109,7 @@ class ColBERTDistillationEvaluator(ColBERTEvaluator):
         queries = encode(model, self.queries[some], is_query=True, **options)
         documents = encode(model, [text for row in self.documents[some] for text in row], is_query=False, **options)
         repeated: TokenMatrix = queries.take(np.repeat(np.arange(len(counts)), counts))
-        scores = to_numpy(model.similarity_pairwise(repeated, documents)).astype(np.float64)
+        scores = score_pairs(model, repeated, documents)
         if not np.isfinite(scores).all():
             position = int(np.searchsorted(np.cumsum(counts), np.flatnonzero(~np.isfinite(scores))[0], side="right"))
             raise InvalidInput(

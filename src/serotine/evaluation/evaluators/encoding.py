@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from serotine._arrays import pack
+import numpy as np
+import numpy.typing as npt
+
+from serotine._arrays import pack, to_numpy
 from serotine.models.encoding import Encoder
 from serotine.types import TokenMatrix
 
-__all__ = ["encode", "score_name"]
+__all__ = ["encode", "score_name", "score_pairs"]
 
 _SCORE_NAMES = {"maxsim": "MaxSim", "meanmaxsim": "MeanMaxSim"}
 
@@ -25,6 +28,13 @@ def encode(model: Any, texts: Sequence[Any], *, is_query: bool, **options: Any) 
         matrix: TokenMatrix = method(texts, packed=True, **options)
         return matrix
     return pack(method(texts, convert_to_numpy=True, **options))
+
+
+def score_pairs(model: Any, queries: TokenMatrix, documents: TokenMatrix) -> npt.NDArray[np.float64]:
+    """Score query i against document i by the model's own score: float64 ``(n,)``."""
+    packed = isinstance(model, Encoder)
+    scores = model.similarity_pairwise(*((queries, documents) if packed else (list(queries), list(documents))))
+    return to_numpy(scores).astype(np.float64)
 
 
 def score_name(model: Any) -> str:

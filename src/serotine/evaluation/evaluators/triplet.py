@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 from tqdm.auto import tqdm
 
 from serotine.errors import InvalidInput
 from serotine.evaluation.evaluators.base import ColBERTEvaluator
-from serotine.evaluation.evaluators.encoding import encode
+from serotine.evaluation.evaluators.encoding import encode, score_pairs
 
 __all__ = ["ColBERTTripletEvaluator"]
 
@@ -27,7 +28,7 @@ class ColBERTTripletEvaluator(ColBERTEvaluator):
         anchors, positives, negatives: texts, as many of each; anchors are queries, the others documents.
 
     Raises:
-        InvalidInput: no triplets, or lists of different lengths.
+        InvalidInput: no triplets, or lists of different lengths; later, a score that is NaN.
 
     Example:
         >>> evaluator = ColBERTTripletEvaluator(["who flies?"], ["Bats fly."], ["Rivers flow."], name="dev")
@@ -80,9 +81,14 @@ class ColBERTTripletEvaluator(ColBERTEvaluator):
                 options: dict[str, Any] = {"batch_size": self.batch_size, "show_progress_bar": False}
                 anchors = encode(model, self.anchors[some], is_query=True, **options)
                 positive, negative = (
-                    model.similarity_pairwise(anchors, encode(model, texts[some], is_query=False, **options))
+                    score_pairs(model, anchors, encode(model, texts[some], is_query=False, **options))
                     for texts in (self.positives, self.negatives)
                 )
+                unknown = np.flatnonzero(np.isnan(positive) | np.isnan(negative))
+                if len(unknown):
+                    raise InvalidInput(
+                        f"the model's score of triplet {start + unknown[0]} is NaN: has training diverged?"
+                    )
                 right += int((positive > negative).sum())
                 bar.update(len(anchors))
         self.primary_metric = "accuracy"

@@ -218,11 +218,15 @@ def test_score_functions_take_the_place_of_the_models_score(model: ColBERT, coll
         )
 
 
-def test_the_mean_of_maxsim_is_named_and_ranks_alike(model: ColBERT, collection: Any) -> None:
+def test_the_mean_of_maxsim_is_named_and_ranks_alike(model: ColBERT, collection: Any, tmp_path: Path) -> None:
     expected = ColBERTInformationRetrievalEvaluator(*collection)(model)
     model.similarity_fn_name = "meanmaxsim"
-    found = ColBERTInformationRetrievalEvaluator(*collection)(model)
+    found = ColBERTInformationRetrievalEvaluator(*collection, write_predictions=True)(model, str(tmp_path))
     assert found == {key.replace("MaxSim", "MeanMaxSim"): value for key, value in expected.items()}
+    lines = (tmp_path / "Information-Retrieval_evaluation_predictions_MeanMaxSim.jsonl").read_text().splitlines()
+    best = json.loads(lines[0])["results"][0]
+    score = model.similarity(model.encode_query([QUESTIONS["q1"]]), model.encode_document([TEXTS[best["corpus_id"]]]))
+    assert best["score"] == pytest.approx(score.item(), rel=1e-5)
 
 
 def test_self_matches_count_unless_the_rule_of_the_collection_drops_them(tmp_path: Path) -> None:

@@ -59,11 +59,12 @@ def rank_corpus(
         found = Retriever(index).retrieve(queries, k=keep)
         best = [_merged(held, new, keep) for held, new in zip(best, found, strict=True)]
         if scorer is not None:
-            # Once another chunk is searched, the vectors of this one are gone.
-            here = [[hit["id"] for hit in ranking if hit["id"] in index] for ranking in best]
-            vectors = [index.get_documents_embeddings(ids) for ids in here]
-            for scores, ranking in zip(learnt, rerank(here, queries, vectors, score_metric=scorer), strict=True):
-                scores.update({hit["id"]: hit["score"] for hit in ranking})
+            # Now, and a query at a time: vectors are gone with the chunk, and those of all queries are many.
+            for number, ranking in enumerate(best):
+                ids = [hit["id"] for hit in ranking if hit["id"] in index]
+                vectors = index.get_documents_embeddings(ids)
+                [scored] = rerank([ids], queries[number : number + 1], [vectors], score_metric=scorer)
+                learnt[number].update({hit["id"]: hit["score"] for hit in scored})
     if scorer is None:
         return best
     return [

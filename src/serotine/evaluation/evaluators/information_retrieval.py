@@ -211,7 +211,12 @@ class ColBERTInformationRetrievalEvaluator(ColBERTEvaluator):
             num_candidates=self.num_candidates,
             make_index=self.index,
         )
-        return {score_name(model): rankings}
+        name = score_name(model)
+        if name == "MeanMaxSim":  # the same order; the numbers are seen in the predictions
+            for ranking, length in zip(rankings, queries.lengths.tolist(), strict=True):
+                for hit in ranking:
+                    hit["score"] /= max(1, length)
+        return {name: rankings}
 
     def _chunks(self, model: Any) -> Iterator[Chunk]:
         ids, texts, step = self.collection.document_ids, self.collection.document_texts, self.corpus_chunk_size

@@ -152,7 +152,7 @@ def test_a_marker_outside_of_the_vocabulary_is_the_unknown_token(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = build("stanford", tmp_path / "model")
-    change(folder / "artifact.metadata", query_token_id="[nowhere]")
+    change(folder / "artifact.metadata", query_token_id="[nowhere]")  # noqa: S106 - no password
     model = ColBERT(str(folder), device="cpu")
     assert model.scored_tokens(["bat"], is_query=True)[0][:4] == ["[CLS]", "[UNK]", "bat", "[SEP]"]
     assert "'[nowhere]' is not in the vocabulary" in caplog.text

@@ -309,7 +309,8 @@ class Encoder(TaskTokenizer):
         return (
             isinstance(texts, str)
             or (not hasattr(texts, "__iter__"))
-            or (self.modalities != ["text"] and bool(self.is_singular_input(texts)))
+            # An image may be an array; a generator of images is none.
+            or (self.modalities != ["text"] and not hasattr(texts, "__next__") and bool(self.is_singular_input(texts)))
         )
 
     def _checked(self, texts: Iterable[Any]) -> Iterator[Any]:

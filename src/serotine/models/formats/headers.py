@@ -49,10 +49,11 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
             raise CorruptModel(f"{path}: expected a header of at most {MAX_HEADER_BYTES} bytes, found {length}")
         text = file.read(length)
     try:
-        header = dict(json.loads(text))
-        header.pop("__metadata__", None)
+        header = {name: entry for name, entry in json.loads(text).items() if name != "__metadata__"}
         tensors = {name: TensorInfo(entry["dtype"], tuple(entry["shape"])) for name, entry in header.items()}
-        spans = sorted((*entry["data_offsets"], _num_bytes(tensors[name]), name) for name, entry in header.items())
+        spans = sorted(
+            (*_span(entry["data_offsets"]), _num_bytes(tensors[name]), name) for name, entry in header.items()
+        )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError) as error:
         raise CorruptModel(f"{path}: expected a safetensors header, found something else: {error!r}") from error
     end = 0
@@ -65,6 +66,11 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     if end != size - 8 - length:
         raise CorruptModel(f"{path}: expected {end} bytes of tensors, found {size - 8 - length}. Is the copy complete?")
     return tensors
+
+
+def _span(offsets: list[int]) -> tuple[int, int]:
+    start, stop = offsets
+    return start, stop
 
 
 def _num_bytes(tensor: TensorInfo) -> int:

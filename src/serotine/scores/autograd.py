@@ -31,14 +31,15 @@ __all__ = ["is_cpu", "known_maxima", "token_maxima"]
 
 logger = logging.getLogger(__name__)
 
-# Similarities held at once. On a CPU 2**20 float32 per thread are 4 MiB: small enough to stay near the cores between
-# the matrix product and the maximum; smaller blocks gain little and make threads wait for each other more often,
-# which costs dearly when other processes share the cores. On other devices 2**25 (128 MiB) need few launches.
-_CPU_BLOCK_ELEMENTS = 2**20
+# Similarities held at once. On a CPU 2**21 float32 are 8 MiB, and twice that for two threads or more: small enough to
+# stay near the cores between the matrix product and the maximum. Half of it is some percent faster on idle cores, and
+# three times slower where other programs share them, because threads then wait for each other at every operation.
+# On other devices 2**25 (128 MiB) need few launches.
+_CPU_BLOCK_ELEMENTS = 2**21
 _DEVICE_BLOCK_ELEMENTS = 2**25
 
-# Embedding values (tokens x dim) that one step of the backward pass handles: 2 MiB of float32, or 64 MiB.
-_CPU_BACKWARD_VALUES = 2**19
+# Embedding values (tokens x dim) that one step of the backward pass handles: 8 MiB of float32, or 64 MiB.
+_CPU_BACKWARD_VALUES = 2**21
 _DEVICE_BACKWARD_VALUES = 2**24
 
 # Rows that the first level of the two-level maximum splits a document into; see _first_maximum.
@@ -173,7 +174,7 @@ def _forward(
     result_dtype = torch.float64 if product_dtype is torch.float64 else torch.float32
     maxima = queries.new_empty(shape, dtype=result_dtype)
     winners = queries.new_empty(shape, dtype=torch.int32) if with_winners else None
-    default = _CPU_BLOCK_ELEMENTS * torch.get_num_threads() if on_cpu else _DEVICE_BLOCK_ELEMENTS
+    default = _CPU_BLOCK_ELEMENTS * min(2, torch.get_num_threads()) if on_cpu else _DEVICE_BLOCK_ELEMENTS
     columns = queries.detach().to(product_dtype).transpose(1, 2)
     for group, document, token in _blocks(shape, documents.shape[2], chunk_elements or default):
         mask = None if documents_mask is None else documents_mask[group, document]

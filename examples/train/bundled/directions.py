@@ -1,11 +1,11 @@
-"""Make the projection of the bundled model: the principal directions of its token vectors.
+"""Where does the training of the projection start?  At the principal directions of the base model's token vectors.
 
 MaxSim compares unit vectors by their dot products, so the 128 directions that keep most of the vectors'
 second moment (not centred: a mean that all tokens share is part of their dot products) keep most of the
 scores. No labels are used. The texts are the standard library's docstrings and positives of training pairs;
 collections that the model is evaluated on are never among them.
 
-    python examples/train/bundled_projection.py --pairs ms-docs/pairs.jsonl.gz wordnet/pairs.jsonl.gz ...
+    python examples/train/bundled/directions.py --pairs ms-docs/pairs.jsonl.gz wordnet/pairs.jsonl.gz ...
 
 Each file of pairs holds one JSON object a line with a "positive". Takes about three minutes on two cores.
 """
@@ -31,7 +31,7 @@ from serotine.models import bundled
 
 SEED = 42
 DIM = 128
-WEIGHTS = Path(__file__).parents[2] / "src" / "serotine" / "models" / "weights"
+HERE = Path(__file__).parent
 
 
 def positives(path: Path, count: int) -> list[str]:
@@ -63,14 +63,14 @@ def principal_directions(moment: np.ndarray, dim: int) -> np.ndarray:
 
 
 def main() -> None:
-    """Write projection.safetensors and projection.json into the package."""
+    """Write directions.safetensors and directions.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--pairs", type=Path, nargs="+", required=True, help="files of training pairs (jsonl, jsonl.gz)"
     )
     parser.add_argument("--per-file", type=int, default=2500, help="positives taken from each file")
     parser.add_argument("--docstrings", type=int, default=2500, help="docstrings of the standard library")
-    parser.add_argument("--out", type=Path, default=WEIGHTS)
+    parser.add_argument("--out", type=Path, default=HERE)
     arguments = parser.parse_args()
     documents = [document.text for document in standard_library_documents()]
     texts = random.Random(SEED).sample(documents, min(arguments.docstrings, len(documents)))
@@ -80,7 +80,7 @@ def main() -> None:
     directions = principal_directions(moment, DIM)
     kept = float(np.trace(directions @ moment @ directions.T) / np.trace(moment))
     arguments.out.mkdir(parents=True, exist_ok=True)
-    weights = arguments.out / "projection.safetensors"
+    weights = arguments.out / "directions.safetensors"
     save_file({"linear.weight": torch.from_numpy(directions.astype(np.float32)).contiguous()}, weights)
     recipe = {
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
@@ -94,7 +94,7 @@ def main() -> None:
         "num_tokens": num_tokens,
         "share_of_second_moment_kept": round(kept, 4),
     }
-    (arguments.out / "projection.json").write_text(json.dumps(recipe, indent=2) + "\n")
+    (arguments.out / "directions.json").write_text(json.dumps(recipe, indent=2) + "\n")
     print(json.dumps(recipe, indent=2))
 
 

@@ -3,8 +3,8 @@
     python benchmarks/embeddings.py --data DATA scifact cranfield large
 
 DATA holds folders in BEIR's layout. The bundled model, documents of up to 256 tokens (title and text), queries as they
-are. ``build/embeddings/<checksum of the model>/<collection>`` gets documents.npy ``(num_tokens, dim)`` float16, documents.offsets.npy int64
-``(num_documents + 1,)``, documents.ids.json, the same for the test queries, and qrels.json.
+are. ``build/embeddings/<checksum of the model>/<collection>`` gets documents.npy ``(num_tokens, dim)`` float16,
+documents.offsets.npy int64 ``(num_documents + 1,)``, documents.ids.json, the same for the test queries, and qrels.json.
 
 Any other name than these three is a folder of DATA:
 

@@ -2,7 +2,7 @@
 
     python benchmarks/retrieval.py --data DATA --collections scifact cranfield
     python benchmarks/retrieval.py --data DATA --collections openstax --systems bundled windows
-    python benchmarks/retrieval.py --data DATA --collections scifact npl --systems bundled base single --against base single
+    python benchmarks/retrieval.py --data DATA --collections npl --systems bundled base single --against base single
 
 DATA holds one folder per collection in BEIR's layout (corpus.jsonl, queries.jsonl, qrels/test.tsv). Systems:
 

@@ -3,8 +3,8 @@
     python benchmarks/smaller_vectors.py --data DATA
 
 For each collection and variant: exact search (float16) and a PLAID index (4 bits, its own default) over the same
-documents and queries. Cut vectors keep their leading dimensions and get length 1 again; pooled documents have a half, a
-third or a quarter of their vectors. Differences are to exact search over the vectors as they are, paired over queries,
+documents and queries. Cut vectors keep their leading dimensions and get length 1 again; pooled documents have a half,
+a third or a quarter of their vectors. Differences are to exact search over the vectors as they are, paired over queries,
 with 95 % bootstrap intervals. Uses the embeddings that benchmarks/embeddings.py keeps, and makes those that are missing.
 """
 

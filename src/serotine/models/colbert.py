@@ -101,6 +101,7 @@ class ColBERT(ScoringEncoder):
         self._trained_modules: set[int] = set()
         self._prefixes = {"query": "", "document": ""}
         self._tokenizer_lock = building.CopyableLock()
+        self._vocabulary_grew = False
         if tokenizer_kwargs is not None:
             options["processor_kwargs"] = {**tokenizer_kwargs, **(options.get("processor_kwargs") or {})}
         if use_auth_token is not None:
@@ -145,6 +146,23 @@ class ColBERT(ScoringEncoder):
             "skiplist_words": self.skiplist_words,
             **({MARKER_SECOND: True} if self._marker_second else {}),
         }
+
+    def add_adapter(self, *args: Any, **kwargs: Any) -> None:
+        """Add an adapter to the backbone, such as LoRA: ``model.add_adapter(peft.LoraConfig(...))``. Extra ``train``.
+
+        Only it and the modules after the backbone are trained from then on, and are saved, with the name of the
+        backbone's own files, which loading needs again.
+
+        Raises:
+            InvalidInput: the backbone has tokens that its files do not have, such as new markers.
+        """
+        if self._vocabulary_grew:
+            raise InvalidInput(
+                f"the markers {list(self._prefixes.values())} are new tokens, which the files of the backbone do not "
+                "have: an adapter saved with this model could not be loaded. Save the model without an adapter first, "
+                "and go on with what is loaded: model.save_pretrained('base'); model = ColBERT('base')"
+            )
+        super().add_adapter(*args, **kwargs)
 
     def save(self, path: str, *args: Any, format: str = "native", **kwargs: Any) -> None:  # noqa: A002
         """Save into a folder, as `MultiVectorEncoder` does (``format="native"``) or as PyLate does ("pylate").

@@ -4,8 +4,9 @@
 
 For each collection and variant: exact search (float16) and a PLAID index (4 bits, its own default) over the same
 documents and queries. Cut vectors keep their leading dimensions and get length 1 again; pooled documents have a half,
-a third or a quarter of their vectors. Differences are to exact search over the vectors as they are, paired over queries,
-with 95 % bootstrap intervals. Uses the embeddings that benchmarks/embeddings.py keeps, and makes those that are missing.
+a third or a quarter of their vectors. Differences are to exact search over the vectors as they are, paired over
+queries, with 95 % bootstrap intervals. Uses the embeddings that benchmarks/embeddings.py keeps, and makes those that
+are missing.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def maxsim(
         masked_as_zero: count a masked document token as similarity 0, as PyLate does, to reproduce its numbers.
             A document's score then depends on how far its batch was padded.
         length_normalize: divide by the number of query tokens that count (MeanMaxSim).
-        chunk_elements: similarities that the torch path holds at once; None: 2**21 on a CPU (2**22 for several threads),
+        chunk_elements: similarities that the torch path holds at once; None: 2**21 on a CPU (2**22 for many threads),
             2**25 elsewhere.
         num_threads: of the native path; None: all processors. The torch path follows ``torch.set_num_threads``.
 

@@ -19,7 +19,7 @@ from serotine.evaluation._files import numbered_lines
 from serotine.evaluation._ids import id_text
 from serotine.evaluation.datasets import Document
 
-__all__ = ["Row", "documents_of", "read_table"]
+__all__ = ["Row", "documents_of", "json_rows", "read_table"]
 
 _WORD = re.compile(r"[A-Za-z0-9_.-]+")
 _HUB_NAME = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
@@ -112,7 +112,7 @@ def read_table(
 def _local_rows(folder: Path, config: str, split: str) -> Iterator[Row]:
     for name in (f"{split}.jsonl", f"{split}.jsonl.gz"):
         if (folder / config / name).is_file():
-            yield from _json_rows(folder / config / name)
+            yield from json_rows(folder / config / name)
             return
     parts = sorted((folder / config).glob(f"{split}-[0-9]*-of-[0-9]*.parquet"))
     whole = folder / config / f"{split}.parquet"
@@ -131,7 +131,12 @@ def _local_rows(folder: Path, config: str, split: str) -> Iterator[Row]:
             raise InvalidInput(f"{file} is no readable parquet file: {error}. Fetch it again") from error
 
 
-def _json_rows(file: Path) -> Iterator[Row]:
+def json_rows(file: Path) -> Iterator[Row]:
+    """Yield the rows of a file with a JSON object a line.
+
+    Raises:
+        InvalidInput: a line is none; the message names it.
+    """
     for number, line in numbered_lines(file):
         try:
             values = json.loads(line)

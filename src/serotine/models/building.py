@@ -201,9 +201,18 @@ def _add_tokens(transformer: Transformer, prefixes: list[str]) -> bool:
     added = [AddedToken(prefix, normalized=False, special=True) for prefix in missing]
     tokenizer.add_tokens(added, special_tokens=True)
     # Some vocabularies are padded beyond the tokenizer's: never make them smaller.
-    if len(tokenizer) <= transformer.model.get_input_embeddings().weight.shape[0]:
+    exported = transformer.backend != "torch"
+    config, network = transformer.config, transformer.model
+    words = config.get_text_config().vocab_size if exported else network.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) <= words:
         return False
-    transformer.model.resize_token_embeddings(len(tokenizer))
+    if exported:
+        raise InvalidInput(
+            f"the markers {missing} are not in the vocabulary, and a model for {transformer.backend} cannot be given "
+            "more words: load it with backend='torch', save it, and export what was saved; or pass query_prefix='' "
+            "and document_prefix=''"
+        )
+    network.resize_token_embeddings(len(tokenizer))
     return True
 
 

@@ -20,9 +20,11 @@ from torch import nn
 from transformers import MODEL_MAPPING
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
-from serotine.errors import CorruptModel, SerotineError
+from serotine._lazy import require
+from serotine.errors import CorruptModel, InvalidInput, SerotineError
 from serotine.models.building import Origin
 from serotine.models.formats import Checkpoint, Layout, Source, check, pylate, recognize, stanford
+from serotine.models.formats.checks import EXPORTED
 from serotine.models.formats.classes import module_class
 from serotine.models.formats.weights import Weights, find_weights
 from serotine.models.settings import Settings, apply_lengths
@@ -47,7 +49,7 @@ class CheckpointLoader(MultiVectorEncoder):  # type: ignore[misc]
     _marker_second: bool = False
 
     def _load_modules(self, model_name_or_path: str, **options: Any) -> Any:
-        # The moment at which everything is known and nothing has been loaded.
+        # The moment at which everything is known and nothing has been read.
         hub = {name: options.get(name) for name in ("token", "cache_folder", "revision")}
         source = Source(model_name_or_path, **hub, local_files_only=bool(options.get("local_files_only")))
         self._checkpoint = recognize(source)
@@ -57,6 +59,10 @@ class CheckpointLoader(MultiVectorEncoder):  # type: ignore[misc]
             trust_remote_code=bool(options.get("trust_remote_code")),
             allow_pickles=self._allow_pickles,
         )
+        if self.backend in EXPORTED:
+            require("optimum", extra=self.backend, purpose=f"backend={self.backend!r}")
+        elif self.backend != "torch":
+            raise InvalidInput(f"backend must be 'torch', 'onnx' or 'openvino', got {self.backend!r}")
         if not self._allow_pickles and self.backend == "torch":
             options["model_kwargs"] = {**(options.get("model_kwargs") or {}), "use_safetensors": True}
         with _named_errors(source.name):

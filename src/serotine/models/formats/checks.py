@@ -15,9 +15,10 @@ from serotine.models.formats.layout import Checkpoint
 from serotine.models.formats.source import Source, inside
 from serotine.models.formats.weights import Weights, find_weights
 
-__all__ = ["check"]
+__all__ = ["EXPORTED", "check"]
 
-_EXPORTED = {"onnx": ("model.onnx", "onnx"), "openvino": ("openvino_model.xml", "openvino")}
+EXPORTED = {"onnx": ("model.onnx", "onnx"), "openvino": ("openvino_model.xml", "openvino")}
+"""File and usual folder of an exported backbone, by backend."""
 
 
 def check(
@@ -97,7 +98,7 @@ def _check_backbone(
         return None
     config = source.required_json("config.json", folder)
     _check_architecture(checkpoint, config, trust_remote_code=trust_remote_code)
-    if backend in _EXPORTED and _is_exported(source, folder, backend):
+    if backend in EXPORTED and _is_exported(source, folder, backend):
         return None
     return find_weights(source, folder, allow_pickles=allow_pickles)
 
@@ -118,5 +119,5 @@ def _check_architecture(checkpoint: Checkpoint, config: dict[str, Any], *, trust
 
 
 def _is_exported(source: Source, folder: str, backend: str) -> bool:
-    file, usual = _EXPORTED[backend]
+    file, usual = EXPORTED[backend]
     return any(source.path(file, place) is not None for place in (folder, f"{folder}/{usual}".strip("/")))

@@ -5,7 +5,7 @@
     python examples/train/lora.py --data sentence-transformers/msmarco-bm25     # downloads the triplets
 
 The base model is frozen; two thin matrices beside each projection of its attention, and the new projection to 128
-dimensions, are trained: 2 % of the weights, and gradients and Adam's two moments of as many. Texts go through the model
+dimensions, are trained: 1 % of the weights, and gradients and Adam's two moments of as many. Texts go through the model
 in mini-batches of ``--mini-batch-tokens`` tokens, sorted by length, so that little is padding. No row's positive is
 another's negative in a batch.
 

@@ -43,7 +43,9 @@ def trained(model: ColBERT, scorer, folder: Path, loss=Contrastive, **options):
 def test_it_is_trained_and_the_best_checkpoint_has_the_best_score(calm, tmp_path, name, loss):
     scorer = scorer_of(name)
     before = {key: value.clone() for key, value in scorer.state_dict().items()}
-    trainer = trained(calm, scorer, tmp_path, loss)
+    # The highest loss counts as the best, so that the best checkpoint is not the last.
+    trainer = trained(calm, scorer, tmp_path, loss, metric_for_best_model="eval_loss", greater_is_better=True)
+    assert not trainer.state.best_model_checkpoint.endswith(str(trainer.state.global_step))
     assert calm.scorer is scorer
     assert all(not torch.equal(value, before[key]) for key, value in scorer.state_dict().items())
     # The weights that the best checkpoint holds, model and score together, are in use again.

@@ -7,7 +7,7 @@ Runs in PyLate's own environment (`make pylate-env`), not in this project's:
     build/pylate-env/bin/python benchmarks/peers/pylate_goldens.py --encode FOLDER   # for pylate_parity.py
 
 The FOLDER to compare has one model per name, saved by `ColBERT.save(..., format="pylate")`; the one to encode has a
-model per folder and texts.json, and gets the vectors of each model.
+model per folder and texts.json, and gets the vectors of each model (or of one by name: ``--model``, ``--options``).
 """
 
 from __future__ import annotations
@@ -39,11 +39,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--compare", type=Path, metavar="FOLDER")
     parser.add_argument("--encode", type=Path, metavar="FOLDER")
+    parser.add_argument("--model", help="name on the Hub or folder, with --encode")
+    parser.add_argument("--options", type=json.loads, default={}, help="JSON of the arguments of ColBERT, with --model")
     arguments = parser.parse_args()
     if arguments.compare:
         sys.exit(compare(arguments.compare))
     elif arguments.encode:
-        encode_all(arguments.encode)
+        encode_all(arguments.encode, arguments.model, arguments.options)
     else:
         write()
 
@@ -81,9 +83,13 @@ def compare(folder: Path) -> int:
     return int(worst > 1e-4)
 
 
-def encode_all(folder: Path) -> None:
-    """Encode texts.json with every model in a folder; the vectors go beside the models."""
+def encode_all(folder: Path, name: str | None, options: dict[str, object]) -> None:
+    """Encode texts.json with every model in a folder, or with the one of that name; the vectors go into the folder."""
     given = json.loads((folder / "texts.json").read_text())
+    if name is not None:
+        model = models.ColBERT(name, device="cpu", **options)
+        np.savez(folder / "model.npz", **encode(model, given, with_prompts=False))
+        return
     for path in sorted(path for path in folder.iterdir() if path.is_dir()):
         np.savez(
             folder / f"{path.name}.npz", **encode(models.ColBERT(str(path), device="cpu"), given, with_prompts=False)

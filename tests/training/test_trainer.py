@@ -14,7 +14,8 @@ from sentence_transformers import MultiVectorEncoderTrainer, SentenceTransformer
 from serotine import evaluation
 from serotine.losses import CachedContrastive, Contrastive, Distillation, MarginMSE, Matryoshka
 from serotine.models import ColBERT
-from serotine.utils import ColBERTCollator, NoDuplicatesSampler, TemperatureSampler
+from serotine.scores import TokenWeights
+from serotine.utils import ColBERTCollator, KDProcessing, NoDuplicatesSampler, TemperatureSampler
 from tests.training.conftest import assert_same_weights, lists, losses_of, trainer_of, triplets, weights_of
 
 
@@ -75,18 +76,21 @@ def test_every_loss_trains_and_is_evaluated(calm, tmp_path, name):
     assert 0 < trainer.evaluate()["eval_loss"] < before
 
 
+CHECKPOINTING = [
+    {"gradient_checkpointing": True},
+    {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}},
+]
+
+
 @pytest.mark.parametrize(
-    "options",
+    ("loss", "options"),
     [
-        {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2},
-        {"gradient_checkpointing": True},
-        {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}},
+        # Of a contrastive loss parts of a batch have other negatives than the whole.
+        (Distillation, {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}),
+        *((loss, options) for loss in (Distillation, CachedContrastive) for options in CHECKPOINTING),
     ],
 )
-@pytest.mark.parametrize("loss", [Distillation, CachedContrastive])
 def test_accumulation_and_checkpointing_take_the_same_step(calm, tmp_path, loss, options):
-    if loss is CachedContrastive and "gradient_accumulation_steps" in options:
-        pytest.skip("parts of a batch have other negatives than the whole")
     data = lists() if loss is Distillation else triplets()
     step = {"num_train_epochs": 1, "per_device_train_batch_size": 8, "optim": "sgd", "max_grad_norm": 0.0}
     before = weights_of(calm)
@@ -190,6 +194,40 @@ def test_each_epoch_has_another_order(calm, tmp_path):
     assert orders[0] != orders[1] != orders[2]
 
 
+def test_an_interrupted_run_goes_on_where_it_was(calm, tmp_path):
+    before = weights_of(calm)
+    scorer = TokenWeights(16)
+
+    def run(epochs: int, folder: Path, **options) -> dict:
+        trainer = trainer_of(
+            calm, Contrastive(calm, scorer), triplets(), folder, num_train_epochs=epochs, save_strategy="epoch",
+            batch_sampler=NoDuplicatesSampler, lr_scheduler_type="constant",
+        )  # fmt: skip
+        trainer.train(**options)
+        return weights_of(trainer.loss)
+
+    start = scorer.state_dict()
+    start = {name: value.clone() for name, value in start.items()}
+    expected = run(3, tmp_path / "whole")
+    calm.load_state_dict({**before, **{f"scorer.{name}": value for name, value in start.items()}})
+    run(1, tmp_path / "parts")
+    found = run(3, tmp_path / "parts", resume_from_checkpoint=True)
+    assert_same_weights(
+        found,
+        expected,
+        {**{f"model.{k}": v for k, v in before.items()}, **{f"score_metric.{k}": v for k, v in start.items()}},
+    )
+
+
+def test_batches_may_be_made_by_other_processes(calm, tmp_path):
+    rows = [{"query_id": number, "document_ids": [0, 1, 2, 3], "scores": [0.9, 0.1, 0.2, 0.3]} for number in range(8)]
+    texts = dict(enumerate(triplets()["query"]))
+    data = KDProcessing(texts, texts, n_ways=3, sample=True).dataset(rows)
+    trainer = trainer_of(calm, Distillation(calm), data, tmp_path, dataloader_num_workers=2)
+    trainer.train()
+    assert len(losses_of(trainer)) == 4
+
+
 def evaluator():
     data = triplets()
     return evaluation.ColBERTTripletEvaluator(
@@ -237,3 +275,16 @@ def test_trackio_gets_losses_and_metrics_without_a_network(calm, tmp_path, monke
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     trainer_of(calm, Contrastive(calm), triplets(), tmp_path, report_to="trackio", run_name="tiny").train()
     assert list(Path(tmp_path / "trackio").glob("*.db"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="float16 training needs a CUDA device")
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_sixteen_bits_on_a_gpu(calm, tmp_path, precision):
+    calm.to("cuda")
+    for loss in (Contrastive(calm), CachedContrastive(calm, mini_batch_size=2)):
+        options = {precision: True, "use_cpu": False, "num_train_epochs": 8}
+        trainer = trainer_of(calm, loss, triplets(), tmp_path, **options)
+        trainer.train()
+        values = losses_of(trainer)
+        assert sum(values[-2:]) < sum(values[:2])

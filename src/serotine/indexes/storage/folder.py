@@ -1,6 +1,6 @@
-"""Where does an exact index live on disk?  `FolderStore`: commits to a folder, and reads what others committed.
+"""Where does an index live on disk?  `FolderStore`: commits to a folder, and reads what others committed.
 
-The layout is described in `serotine.indexes.exact.manifest`. A commit is: write and flush the new files; flush the
+The layout is described in `serotine.indexes.storage.manifest`. A commit is: write and flush the new files; flush the
 folder; write and flush the new manifest under another name; rename it; flush the folder. A process that dies at any
 point leaves the old state or the new one, and at worst files that nothing names.
 """
@@ -15,35 +15,46 @@ from dataclasses import replace
 from pathlib import Path
 
 from serotine.errors import CommitFailed, StorageError
-from serotine.indexes.exact import files
-from serotine.indexes.exact.folder_reader import FolderReader, State, holds_index
-from serotine.indexes.exact.lock import folder_lock
-from serotine.indexes.exact.manifest import MANIFEST_NAME, Manifest, SegmentFile, decode_manifest, encode_manifest
-from serotine.indexes.exact.segment import Segment, Snapshot
-from serotine.indexes.exact.segment_file import check_vectors, read_segment, write_removed, write_segment
+from serotine.indexes.storage import files
+from serotine.indexes.storage.folder_reader import FolderReader, State, holds_index
+from serotine.indexes.storage.lock import folder_lock
+from serotine.indexes.storage.manifest import MANIFEST_NAME, Manifest, SegmentFile, decode_manifest, encode_manifest
+from serotine.indexes.storage.segment import Segment, Snapshot
+from serotine.indexes.storage.segment_file import (
+    check_vectors,
+    read_finder,
+    read_segment,
+    write_finder,
+    write_removed,
+    write_segment,
+)
+from serotine.indexes.storage.store import Save
 from serotine.types import DocumentId, TokenMatrix
 
 __all__ = ["FolderStore"]
 
 _NEW_MANIFEST = "manifest.tmp"
 _LOCK = "lock"
-_REPLACEABLE = re.compile(r"(segment|removed)-[0-9a-f]{32}\.bin")
+_REPLACEABLE = re.compile(r"(segment|removed|finder)-[0-9a-f]{32}\.bin")
 
 
 class FolderStore:
-    """Keeps an exact index in a folder, made if missing. See `serotine.indexes.exact.store.Store` for the contract.
+    """Keeps an index in a folder, made if missing. See `serotine.indexes.storage.store.Store` for the contract.
 
-    empty: the state of a new index. override: show an empty index whose first commit replaces the one that is there.
+    kind: of the index, see `KINDS`. empty: the state of a new one. override: show an empty index whose first commit
+    replaces the one that is there.
 
     Raises:
         CorruptIndex: the folder holds something else, or a damaged index. IndexTooNew. CommitFailed: cannot be made.
+        InvalidInput: it holds an index of another kind.
     """
 
-    def __init__(self, folder: Path, empty: Snapshot, *, override: bool, lock_timeout_s: float) -> None:
+    def __init__(self, folder: Path, kind: str, empty: Snapshot, *, override: bool, lock_timeout_s: float) -> None:
         self._folder = folder
+        self._kind = kind
         self._empty = empty
         self._lock_timeout_s = lock_timeout_s
-        self._reader = FolderReader(folder)
+        self._reader = FolderReader(folder, kind)
         self._new_files: dict[str, files.NewFile] = {}
         self._new_entries: dict[str, SegmentFile] = {}
         self._broken: CommitFailed | None = None
@@ -82,6 +93,17 @@ class FolderStore:
         self._new_entries[name] = entry
         return Segment.of(stored_ids, documents, uuid=name)
 
+    def attach(self, segment: Segment, save: Save) -> Segment:
+        """Write what finds the nearest vectors of a segment of this change to a file of its own, and map it."""
+        name = str(segment.content.uuid)
+        uuid_of_finder = uuid.uuid4().hex
+        file = self._new_file(f"finder-{uuid_of_finder}.bin")
+        entry = write_finder(file, uuid_of_finder, save)
+        with files.refused("map", file.path):
+            finder = read_finder(self._folder, entry)
+        self._new_entries[name] = replace(self._new_entries[name], finder=entry)
+        return Segment(replace(segment.content, finder=finder), segment.alive)
+
     def commit(self, snapshot: Snapshot) -> None:
         """Make the snapshot durable, then current.
 
@@ -96,6 +118,8 @@ class FolderStore:
             dtype=snapshot.dtype.name,
             dim=snapshot.dim,
             segments=tuple(self._entry(segment, files_before) for segment in snapshot.segments),
+            kind=self._kind,
+            settings=dict(snapshot.settings),
         )
         text = encode_manifest(manifest)
         for name in manifest.names() & self._new_files.keys():
@@ -113,6 +137,8 @@ class FolderStore:
         """Read all vectors and compare their checksums; all else was checked when it was opened."""
         for entry, segment in self._reader.state().files().values():
             check_vectors(self._folder, entry, segment.documents)
+            if segment.content.finder is not None:
+                segment.content.finder.checked()
 
     def _promise(self) -> None:
         """Make the rename durable. A flush that failed must not be tried again: it may then wrongly succeed."""

@@ -22,7 +22,7 @@ from serotine.errors import (
     StorageError,
 )
 from serotine.indexes import Exact
-from serotine.indexes.exact import folder_reader
+from serotine.indexes.storage import folder_reader
 from tests.indexes.samples import state, texts
 
 DOCUMENTS = texts([3, 1, 4, 1, 5, 9, 2, 6, 0, 3], dim=4)
@@ -107,7 +107,7 @@ def test_override_replaces_a_damaged_index(filled, tmp_path):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"dtype": "float16"}, InvalidInput, "stores float32, but dtype='float16' was asked for"),
+        ({"dtype": "float16"}, InvalidInput, "made with dtype='float32', but dtype='float16' was asked for"),
         ({"dim": 5}, DimensionMismatch, "dimension 4, but dim=5 was asked for"),
     ],
 )

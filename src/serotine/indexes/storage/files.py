@@ -1,4 +1,4 @@
-"""How does an exact index touch its folder?  Every change of a file goes through here.
+"""How does an index touch its folder?  Every change of a file goes through here.
 
 An operation that the system refuses raises CommitFailed: each of these happens before the commit or replaces a name
 in one step, so the index is then what it was. (What comes after the commit is `folder.py`'s to judge.)

@@ -1,4 +1,4 @@
-"""How is a segment written to a file and read back?  The layout is described in `serotine.indexes.exact.manifest`.
+"""How is a segment written to a file and read back?  The layout is described in `serotine.indexes.storage.manifest`.
 
 Vectors are written as they come and mapped when read; nothing here decides when a file becomes part of the index.
 """
@@ -18,13 +18,24 @@ import numpy as np
 import numpy.typing as npt
 
 from serotine.errors import CorruptIndex, InvalidInput
-from serotine.indexes.exact.files import NewFile, raw_bytes
-from serotine.indexes.exact.manifest import FORMAT_VERSION, RemovedFile, SegmentFile
+from serotine.indexes.storage.files import NewFile, raw_bytes
+from serotine.indexes.storage.manifest import FORMAT_VERSION, FinderFile, RemovedFile, SegmentFile
+from serotine.indexes.storage.segment import Finder
+from serotine.indexes.storage.store import Save
 from serotine.types import Array, DocumentId, TokenMatrix
 
-__all__ = ["check_vectors", "read_removed", "read_segment", "write_removed", "write_segment"]
+__all__ = [
+    "check_vectors",
+    "read_finder",
+    "read_removed",
+    "read_segment",
+    "write_finder",
+    "write_removed",
+    "write_segment",
+]
 
 _HEADER_BYTES = 64
+_BUFFER_BYTES = 1 << 20
 _SEGMENT_MAGIC = b"SRTNSEGM"
 _REMOVED_MAGIC = b"SRTNREMV"
 
@@ -126,6 +137,36 @@ def read_removed(folder: Path, entry: SegmentFile) -> npt.NDArray[np.bool_]:
     return ~np.unpackbits(bits, count=entry.num_documents, bitorder="little").view(np.bool_)
 
 
+def write_finder(file: NewFile, uuid: str, save: Save) -> FinderFile:
+    """Write what a library made of a segment's vectors. Pieces, which may be tiny, are written 1 MiB at a time."""
+    waiting = bytearray()
+    crc32 = 0
+
+    def flush() -> None:
+        nonlocal crc32
+        content = bytes(waiting)
+        waiting.clear()
+        file.write(content)
+        crc32 = zlib.crc32(content, crc32)
+
+    def write(piece: bytes) -> None:
+        waiting.extend(piece)
+        if len(waiting) >= _BUFFER_BYTES:
+            flush()
+
+    save(write)
+    flush()
+    return FinderFile(uuid, file.num_bytes, crc32)
+
+
+def read_finder(folder: Path, entry: FinderFile | None) -> Finder | None:
+    """Map what finds a segment's nearest vectors. Raises FileNotFoundError, or CorruptIndex for another length."""
+    if entry is None:
+        return None
+    path = folder / entry.name
+    return Finder(path, entry.crc32, memoryview(_map(path, expected_bytes=entry.num_bytes)))
+
+
 def _header(magic: bytes, uuid: str) -> bytes:
     return struct.pack("<8sI4x16s32x", magic, FORMAT_VERSION, bytes.fromhex(uuid))
 
@@ -142,7 +183,7 @@ def _map(path: Path, *, expected_bytes: int) -> mmap.mmap:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         num_bytes = os.fstat(descriptor).st_size
-        if num_bytes != expected_bytes or num_bytes < _HEADER_BYTES:
+        if num_bytes != expected_bytes or num_bytes == 0:
             raise CorruptIndex(path, expected=f"{expected_bytes} bytes", found=str(num_bytes))
         return mmap.mmap(descriptor, num_bytes, access=mmap.ACCESS_READ)
     finally:

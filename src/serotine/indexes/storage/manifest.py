@@ -4,13 +4,17 @@ Layout of ``<index_folder>/<index_name>/``; numbers are little-endian:
 
 ``manifest``
     The state of the index: one commit, replaced in one step by the next. Text: the line
-    ``serotine-exact <version> <crc32 of the rest, 8 hex digits>``, then one JSON object with the fields of `Manifest`.
+    ``serotine-<kind> <version> <crc32 of the rest, 8 hex digits>``, then one JSON object with the fields of `Manifest`.
+    The kind says which index it is, see `KINDS`; what is below is the same for all.
 ``segment-<uuid>.bin``
     Documents of one add or merge, never changed (see `segment_file`): 64-byte header, vectors row by row, zeros up to a
     multiple of 8, int64 offsets of the documents, their ids as a JSON list.
 ``removed-<uuid>.bin``
     Which rows of a segment were removed, never changed: 64-byte header, one bit per row, the first row in the lowest
     bit of the first byte. A later removal from the same segment writes a new file.
+``finder-<uuid>.bin``
+    What a library made of a large segment's vectors to find the nearest of them, in the library's own format (see
+    `serotine.indexes.tokens`), never changed. A segment can do without: its vectors are then compared one by one.
 ``lock``
     Held with ``flock`` by a writer during a change; its text, a process number, is information only.
 
@@ -19,7 +23,7 @@ Every other file of these names (and ``manifest.tmp``) that the manifest does no
 an earlier state; the next writer deletes it. File names derive from uuids alone: no path is ever read from a file.
 
 The crc32 (zlib's) of everything that is used as a position (header, offsets, ids, removed rows, manifest) is checked
-whenever it is read, that of the vectors by `Exact.check`.
+whenever it is read, that of a finder before its library sees it, that of the vectors by an index's `check`.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,7 +39,9 @@ from serotine.errors import CorruptIndex, IndexTooNew
 
 __all__ = [
     "FORMAT_VERSION",
+    "KINDS",
     "MANIFEST_NAME",
+    "FinderFile",
     "Manifest",
     "RemovedFile",
     "SegmentFile",
@@ -47,7 +53,11 @@ __all__ = [
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest"
 
-_MAGIC = b"serotine-exact "
+KINDS = ("exact", "voyager", "scann")
+"""`Exact`, `Voyager` and `ScaNN`."""
+
+_MAGIC = re.compile(rb"serotine-(%s) " % "|".join(KINDS).encode())
+_FIRST_LINE = re.compile(_MAGIC.pattern + rb"(\d{1,9}) ([0-9a-f]{8})")
 _UUID = re.compile(r"[0-9a-f]{32}")
 _UINT32 = range(2**32)
 _COUNT = range(2**62)  # of bytes, tokens, documents: products with an item size are Python's, which cannot overflow
@@ -69,6 +79,20 @@ class RemovedFile:
 
 
 @dataclass(frozen=True)
+class FinderFile:
+    """A file of a library of nearest neighbours. crc32: of the whole file."""
+
+    uuid: str
+    num_bytes: int
+    crc32: int
+
+    @property
+    def name(self) -> str:
+        """File name in the folder."""
+        return f"finder-{self.uuid}.bin"
+
+
+@dataclass(frozen=True)
 class SegmentFile:
     """A segment's file. vectors_crc32: of the vectors' bytes; structure_crc32: of header, offsets and ids."""
 
@@ -79,6 +103,7 @@ class SegmentFile:
     vectors_crc32: int
     structure_crc32: int
     removed: RemovedFile | None = None
+    finder: FinderFile | None = None
 
     @property
     def name(self) -> str:
@@ -90,28 +115,38 @@ class SegmentFile:
 class Manifest:
     """One state of an index. generation: commits since it was made. dim: None before the first document.
 
-    segments: oldest documents first.
+    segments: oldest documents first. kind: one of `KINDS`; it stands in the first line. settings: what else the index
+    was made with; each kind checks its own.
     """
 
     generation: int
     dtype: str
     dim: int | None
     segments: tuple[SegmentFile, ...]
+    kind: str = "exact"
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def names(self) -> set[str]:
         """Names of all files that the state is made of."""
-        return {file.name for segment in self.segments for file in (segment, segment.removed) if file is not None}
+        return {
+            file.name
+            for segment in self.segments
+            for file in (segment, segment.removed, segment.finder)
+            if file is not None
+        }
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
     """Return the content of the manifest file."""
-    body = json.dumps(asdict(manifest), indent=1).encode() + b"\n"
-    return _MAGIC + f"{FORMAT_VERSION} {zlib.crc32(body):08x}\n".encode() + body
+    fields = asdict(manifest)
+    kind = fields.pop("kind")
+    body = json.dumps(fields, indent=1).encode() + b"\n"
+    return f"serotine-{kind} {FORMAT_VERSION} {zlib.crc32(body):08x}\n".encode() + body
 
 
 def is_manifest(content: bytes) -> bool:
     """Whether a file was written as a manifest, of whatever version and in whatever condition."""
-    return content.startswith(_MAGIC)
+    return _MAGIC.match(content) is not None
 
 
 def decode_manifest(content: bytes, path: Path) -> Manifest:
@@ -121,10 +156,10 @@ def decode_manifest(content: bytes, path: Path) -> Manifest:
         IndexTooNew: a later version of the format. CorruptIndex: not a manifest, damaged, or with impossible values.
     """
     head, _, body = content.partition(b"\n")
-    match = re.fullmatch(rb"serotine-exact (\d{1,9}) ([0-9a-f]{8})", head)
+    match = _FIRST_LINE.fullmatch(head)
     if match is None:
         raise CorruptIndex(path, offset=0, expected="the first line of a manifest", found=repr(head[:60]))
-    version = int(match[1])
+    version = int(match[2])
     if version > FORMAT_VERSION:
         raise IndexTooNew(
             f"{path}: the index has format version {version}, this program reads up to {FORMAT_VERSION}; "
@@ -132,25 +167,30 @@ def decode_manifest(content: bytes, path: Path) -> Manifest:
         )
     if version < 1:
         raise CorruptIndex(path, offset=0, expected=f"format version 1 to {FORMAT_VERSION}", found=str(version))
-    if f"{zlib.crc32(body):08x}".encode() != match[2]:
-        raise CorruptIndex(path, expected=f"crc32 {match[2].decode()}", found=f"{zlib.crc32(body):08x}")
+    if f"{zlib.crc32(body):08x}".encode() != match[3]:
+        raise CorruptIndex(path, expected=f"crc32 {match[3].decode()}", found=f"{zlib.crc32(body):08x}")
     try:
-        return _manifest(json.loads(body))
+        return _manifest(match[1].decode(), json.loads(body))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CorruptIndex(
             path, expected="the fields of a manifest", found=f"{type(error).__name__}: {error}"
         ) from error
 
 
-def _manifest(fields: Any) -> Manifest:
+def _manifest(kind: str, fields: Any) -> Manifest:
     if fields["dtype"] not in ("float32", "float16"):
         raise ValueError(f"dtype {fields['dtype']!r}")
+    settings = fields.get("settings", {})  # indexes made before there were settings and finders lack them
+    if not isinstance(settings, dict):
+        raise ValueError(f"settings {settings!r}")
     dim = fields["dim"]
     manifest = Manifest(
         generation=_whole(fields, "generation", _COUNT),
         dtype=fields["dtype"],
         dim=None if dim is None else _whole(fields, "dim", range(1, 2**31)),
         segments=tuple(_segment(entry) for entry in fields["segments"]),
+        kind=kind,
+        settings=settings,
     )
     uuids = [segment.uuid for segment in manifest.segments]
     if len(set(uuids)) < len(uuids) or (uuids and dim is None):
@@ -159,7 +199,7 @@ def _manifest(fields: Any) -> Manifest:
 
 
 def _segment(fields: Any) -> SegmentFile:
-    removed = fields["removed"]
+    removed, finder = fields["removed"], fields.get("finder")
     return SegmentFile(
         uuid=_uuid(fields),
         num_bytes=_whole(fields, "num_bytes", _COUNT),
@@ -168,7 +208,12 @@ def _segment(fields: Any) -> SegmentFile:
         vectors_crc32=_whole(fields, "vectors_crc32", _UINT32),
         structure_crc32=_whole(fields, "structure_crc32", _UINT32),
         removed=None if removed is None else RemovedFile(_uuid(removed), _whole(removed, "crc32", _UINT32)),
+        finder=None if finder is None else _finder(finder),
     )
+
+
+def _finder(fields: Any) -> FinderFile:
+    return FinderFile(_uuid(fields), _whole(fields, "num_bytes", _COUNT), _whole(fields, "crc32", _UINT32))
 
 
 def _whole(fields: Any, name: str, allowed: range) -> int:

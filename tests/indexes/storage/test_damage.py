@@ -10,7 +10,7 @@ import pytest
 
 from serotine.errors import CorruptIndex, IndexTooNew
 from serotine.indexes import Exact
-from serotine.indexes.exact.manifest import encode_manifest
+from serotine.indexes.storage.manifest import encode_manifest
 from tests.indexes.samples import state, texts
 
 DOCUMENTS = texts([3, 1, 4, 1, 5], dim=4)

@@ -1,15 +1,19 @@
-"""What must a place that keeps an exact index offer?  The contract of `MemoryStore` and `FolderStore`."""
+"""What must a place that keeps an index offer?  The contract of `MemoryStore` and `FolderStore`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
-from serotine.indexes.exact.segment import Segment, Snapshot
+from serotine.indexes.storage.segment import Segment, Snapshot
 from serotine.types import DocumentId, TokenMatrix
 
-__all__ = ["Store"]
+__all__ = ["Save", "Store"]
+
+
+Save: TypeAlias = Callable[[Callable[[bytes], object]], object]
+"""Writes something with a function that takes the next bytes."""
 
 
 class Store(Protocol):
@@ -29,6 +33,12 @@ class Store(Protocol):
 
         It shares no memory with the pieces, and is not part of the index before a commit. An error of the iterator
         passes through unchanged.
+        """
+
+    def attach(self, segment: Segment, save: Save) -> Segment:
+        """Keep beside a segment of this change what finds its nearest vectors; return the segment that has it.
+
+        save: writes the content with the function that it is given. Only within `writing`.
         """
 
     def commit(self, snapshot: Snapshot) -> None:

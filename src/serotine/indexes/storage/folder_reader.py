@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from serotine.errors import CorruptIndex, StorageError
-from serotine.indexes.exact.manifest import MANIFEST_NAME, Manifest, SegmentFile, decode_manifest, is_manifest
-from serotine.indexes.exact.segment import Content, Segment, Snapshot
-from serotine.indexes.exact.segment_file import read_removed, read_segment
+from serotine.errors import CorruptIndex, InvalidInput, StorageError
+from serotine.indexes.storage.manifest import MANIFEST_NAME, Manifest, SegmentFile, decode_manifest, is_manifest
+from serotine.indexes.storage.segment import Content, Segment, Snapshot
+from serotine.indexes.storage.segment_file import read_finder, read_removed, read_segment
 
 __all__ = ["FolderReader", "State", "holds_index"]
 
@@ -61,10 +61,11 @@ def holds_index(folder: Path) -> bool:
 
 
 class FolderReader:
-    """Gives the newest state of a folder, reading only what it has not read before."""
+    """Gives the newest state of a folder, reading only what it has not read before. kind: what it must hold."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kind: str) -> None:
         self._folder = folder
+        self._kind = kind
         self._state: State | None = None
 
     def state(self) -> State:
@@ -72,6 +73,7 @@ class FolderReader:
 
         Raises:
             CorruptIndex, IndexTooNew: see `decode_manifest` and `read_segment`. StorageError: a file cannot be read.
+            InvalidInput: it holds another kind of index.
         """
         return self._newest(attempts=_MAX_ATTEMPTS)
 
@@ -81,7 +83,7 @@ class FolderReader:
         try:
             text = path.read_bytes()
             if known is None or known.text != text:
-                known = self._state = _read(self._folder, text, known)
+                known = self._state = _read(self._folder, self._kind, text, known)
         except FileNotFoundError as error:
             missing = Path(error.filename)
             if missing == path or attempts == 1:
@@ -96,8 +98,13 @@ class FolderReader:
         self._state = state
 
 
-def _read(folder: Path, text: bytes, known: State | None) -> State:
+def _read(folder: Path, kind: str, text: bytes, known: State | None) -> State:
     manifest = decode_manifest(text, folder / MANIFEST_NAME)
+    if manifest.kind != kind:
+        raise InvalidInput(
+            f"{folder} holds an index of the kind {manifest.kind!r}, not {kind!r}; open it with the class that "
+            "made it, or build it again with override=True"
+        )
     dtype = np.dtype(manifest.dtype)
     known_files = {} if known is None else known.files()
     segments = []
@@ -105,8 +112,10 @@ def _read(folder: Path, text: bytes, known: State | None) -> State:
         old_entry, segment = known_files.get(entry.uuid, (None, None))
         if segment is None:
             ids, documents = read_segment(folder, entry, dim=manifest.dim or 0, dtype=dtype)
-            segment = Segment(Content(ids, documents, entry.uuid), read_removed(folder, entry))
+            segment = Segment(
+                Content(ids, documents, entry.uuid, read_finder(folder, entry.finder)), read_removed(folder, entry)
+            )
         elif old_entry != entry:
             segment = Segment(segment.content, read_removed(folder, entry))
         segments.append(segment)
-    return State(text, manifest, Snapshot(dtype, manifest.dim, tuple(segments)))
+    return State(text, manifest, Snapshot(dtype, manifest.dim, tuple(segments), manifest.settings))

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from serotine.errors import IndexLocked
-from serotine.indexes.exact.files import refused
+from serotine.indexes.storage.files import refused
 
 __all__ = ["folder_lock"]
 

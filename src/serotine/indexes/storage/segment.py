@@ -1,4 +1,4 @@
-"""What is the state of an exact index at one moment?  A snapshot: a sequence of immutable segments.
+"""What is the state of an index at one moment?  A snapshot: a sequence of immutable segments.
 
 A segment is the documents of one add, or of several that were merged. Nothing in it ever changes; removing documents
 makes a new segment that shares everything but the mask of live rows. So a search that holds a snapshot is never
@@ -7,19 +7,41 @@ disturbed by a writer, and a failed change has nothing to undo.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from serotine.errors import CorruptIndex
 from serotine.types import Array, DocumentId, TokenMatrix
 
-__all__ = ["Content", "Rows", "Segment", "Snapshot"]
+__all__ = ["Content", "Finder", "Rows", "Segment", "Snapshot"]
 
 Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Finder:
+    """What a library made to find a segment's nearest vectors, as bytes in a mapped file.
+
+    Only its length was compared when it was opened; whoever hands the bytes to the library calls `checked`.
+    """
+
+    path: Path
+    crc32: int
+    data: memoryview
+
+    def checked(self) -> memoryview:
+        """Return the bytes; raises CorruptIndex if they are not what was written. Cost: reading all of them."""
+        found = zlib.crc32(self.data)
+        if found != self.crc32:
+            raise CorruptIndex(self.path, expected=f"crc32 {self.crc32:08x}", found=f"{found:08x}")
+        return self.data
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +49,13 @@ class Content:
     """What all states of a segment share.
 
     ids: one per row. documents: their vectors, text i is row i. uuid: of the file that holds them, None in memory.
+    finder: what finds nearest vectors among them, None where there is none or it is in memory.
     """
 
     ids: Sequence[DocumentId]
     documents: TokenMatrix
     uuid: str | None = None
+    finder: Finder | None = None
 
     @cached_property
     def lengths(self) -> Rows:
@@ -113,12 +137,14 @@ class Segment:
 class Snapshot:
     """All documents of an index at one moment: segments, oldest first.
 
-    dtype: of every vector. dim: their width, None as long as no document told it.
+    dtype: of every vector. dim: their width, None as long as no document told it. settings: what else the index was
+    made with, values of JSON.
     """
 
     dtype: np.dtype[Any]
     dim: int | None
     segments: tuple[Segment, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return sum(segment.num_alive for segment in self.segments)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from serotine.indexes.chunks import CHUNK_VALUES
-from serotine.indexes.exact.segment import Segment
+from serotine.indexes.storage.segment import Segment
 from serotine.types import DocumentId, TokenMatrix
 
 __all__ = ["compact", "live_chunks", "tail_to_merge"]

@@ -1,4 +1,4 @@
-"""Where does an exact index live that has no folder?  In this process's memory, and nowhere else."""
+"""Where does an index live that has no folder?  In this process's memory, and nowhere else."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import numpy as np
 
 from serotine.errors import IndexLocked
 from serotine.indexes.checks import read_only
-from serotine.indexes.exact.segment import Segment, Snapshot
+from serotine.indexes.storage.segment import Segment, Snapshot
+from serotine.indexes.storage.store import Save
 from serotine.types import DocumentId, TokenMatrix
 
 __all__ = ["MemoryStore"]
 
 
 class MemoryStore:
-    """Holds the current snapshot. See `serotine.indexes.exact.store.Store` for the contract."""
+    """Holds the current snapshot. See `serotine.indexes.storage.store.Store` for the contract."""
 
     def __init__(self, empty: Snapshot, *, lock_timeout_s: float) -> None:
         self._snapshot = empty
@@ -45,6 +46,10 @@ class MemoryStore:
         lengths = np.concatenate([part.lengths for part in parts])
         offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
         return Segment.of(tuple(ids), TokenMatrix(read_only(values), offsets))
+
+    def attach(self, segment: Segment, save: Save) -> Segment:  # noqa: ARG002
+        """Return the segment as it is: whoever made the finder keeps it."""
+        return segment
 
     def commit(self, snapshot: Snapshot) -> None:
         """Make a snapshot the current one."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from serotine.indexes.exact.compaction import compact, live_chunks, tail_to_merge
-from serotine.indexes.exact.segment import Segment
+from serotine.indexes.storage.compaction import compact, live_chunks, tail_to_merge
+from serotine.indexes.storage.segment import Segment
 from serotine.types import TokenMatrix
 from tests.indexes.samples import texts
 
@@ -44,7 +44,7 @@ def test_a_large_segment_is_not_copied_for_a_small_add():
 
 
 def test_segments_stop_growing_at_the_limit(monkeypatch):
-    monkeypatch.setattr("serotine.indexes.exact.compaction.MAX_MERGED_TOKENS", 100)
+    monkeypatch.setattr("serotine.indexes.storage.compaction.MAX_MERGED_TOKENS", 100)
     assert max(add_one_by_one([9] * 1000)[0]) <= 100
 
 
@@ -93,6 +93,6 @@ def test_a_segment_that_lost_less_is_kept_as_it_is():
 
 
 def test_living_vectors_come_in_pieces_of_bounded_size(monkeypatch):
-    monkeypatch.setattr("serotine.indexes.exact.compaction.CHUNK_VALUES", 5 * 4)
+    monkeypatch.setattr("serotine.indexes.storage.compaction.CHUNK_VALUES", 5 * 4)
     pieces = list(live_chunks([segment("a", [2, 3, 1, 9, 1, 0], [2]), segment("b", [1])]))
     assert [piece.lengths.tolist() for piece in pieces] == [[2, 3], [9], [1, 0], [1]]

@@ -12,8 +12,8 @@ import pytest
 
 from serotine.errors import CommitFailed
 from serotine.indexes import Exact
-from tests.indexes.exact.faults import FileSystem, dies_at
 from tests.indexes.samples import state, texts
+from tests.indexes.storage.faults import FileSystem, dies_at
 
 DOCUMENTS = texts([3, 1, 4, 1, 5, 9, 2, 6, 0, 3], dim=4)
 

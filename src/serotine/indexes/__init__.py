@@ -11,8 +11,23 @@ if TYPE_CHECKING:
     from serotine.indexes.plaid.snapshot import Snapshot
     from serotine.indexes.plaid.stats import CalibrationPoint, Stats
     from serotine.indexes.plaid.writer import Writer
+    from serotine.indexes.tokens.hits import NearestTokens, TokenHits
+    from serotine.indexes.tokens.index import TokenIndex
+    from serotine.indexes.tokens.voyager import Voyager
 
-__all__ = ["PLAID", "CalibrationPoint", "Exact", "Index", "Snapshot", "Stats", "Writer"]
+__all__ = [
+    "PLAID",
+    "CalibrationPoint",
+    "Exact",
+    "Index",
+    "NearestTokens",
+    "Snapshot",
+    "Stats",
+    "TokenHits",
+    "TokenIndex",
+    "Voyager",
+    "Writer",
+]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
@@ -21,8 +36,12 @@ __getattr__, __dir__ = lazy_exports(
         "Exact": "serotine.indexes.exact.index",
         "Index": "serotine.indexes.base",
         "PLAID": "serotine.indexes.plaid.index",
+        "NearestTokens": "serotine.indexes.tokens.hits",
         "Snapshot": "serotine.indexes.plaid.snapshot",
         "Stats": "serotine.indexes.plaid.stats",
+        "TokenHits": "serotine.indexes.tokens.hits",
+        "TokenIndex": "serotine.indexes.tokens.index",
+        "Voyager": "serotine.indexes.tokens.voyager",
         "Writer": "serotine.indexes.plaid.writer",
     },
 )

@@ -55,6 +55,14 @@ class Subset(NamedTuple):
         """What one query may return."""
         return self.ids[0 if self.is_shared else query]
 
+    def part(self, start: int, num_queries: int) -> Subset:
+        """What the queries from start on may return."""
+        return self if self.is_shared else Subset(self.ids[start : start + num_queries], is_shared=False)
+
+    def argument(self) -> list[Any]:
+        """The subset as an argument of a call."""
+        return self.ids[0] if self.is_shared else self.ids
+
 
 def index_path(folder: str | os.PathLike[str] | None, name: str | None) -> Path | None:
     """Return where an index lives on disk, None for one in memory: both arguments are None then."""

@@ -145,6 +145,8 @@ class PLAID(Index):
         self._path = index_path(index_folder, None if is_in_memory else index_name)
         has_device = check_device(device)
         warn_of_unused(
+            "PLAID",
+            "recall= says how thorough a search is, and it runs on the CPU",
             use_fast=use_fast,
             kmeans_niters=kmeans_niters,
             max_points_per_centroid=max_points_per_centroid,

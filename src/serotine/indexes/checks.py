@@ -27,6 +27,7 @@ __all__ = [
     "is_id",
     "is_list_of_ids",
     "new_ids",
+    "optional_positive_int",
     "positive_int",
     "read_ids",
     "read_only",
@@ -83,6 +84,11 @@ def positive_int(value: Any, *, name: str) -> int:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < 1:
         raise InvalidInput(f"{name} must be a whole number >= 1, got {value!r}")
     return int(value)
+
+
+def optional_positive_int(value: Any, *, name: str) -> int | None:
+    """Return a whole number >= 1, or None."""
+    return None if value is None else positive_int(value, name=name)
 
 
 def seconds(value: Any, *, name: str) -> float:

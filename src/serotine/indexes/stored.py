@@ -15,12 +15,14 @@ import numpy as np
 
 from serotine.errors import DimensionMismatch, DuplicateDocument, InvalidInput, UnknownDocument
 from serotine.indexes.base import Index
-from serotine.indexes.checks import is_id, is_list_of_ids, new_ids, read_ids
+from serotine.indexes.checks import is_id, is_list_of_ids, new_ids, positive_int, read_ids, read_queries, read_subset
 from serotine.indexes.chunks import document_chunks
 from serotine.indexes.storage.compaction import compact
 from serotine.indexes.storage.memory import MemoryStore
 from serotine.indexes.storage.segment import Segment, Snapshot
 from serotine.indexes.storage.store import Store
+from serotine.indexes.tokens.hits import NearestTokens
+from serotine.indexes.tokens.search import TokenFinder, nearest_tokens
 from serotine.types import Array, DocumentId, Embeddings
 
 if TYPE_CHECKING:
@@ -140,6 +142,27 @@ class StoredIndex(Index):
     def _finished(self, store: Store, before: Snapshot, segment: Segment) -> Segment:  # noqa: ARG002
         """Return a new segment as it is to be committed; called within a change of the state before it."""
         return segment
+
+    def nearest_tokens(self, queries_embeddings: Embeddings, k: int = 10, subset: Any = None) -> NearestTokens:
+        """Return the k stored vectors with the largest cosine to each query token, as arrays.
+
+        Arguments and errors: as a call's. `Exact` compares all vectors, a token index those that its library proposes;
+        both then have the exact numbers. For `serotine.retrieve.XTR`, and whoever wants to see what matched.
+        """
+        snapshot = self._store.current()
+        k = positive_int(k, name="k")
+        queries = read_queries(queries_embeddings, dim=snapshot.dim)
+        return nearest_tokens(
+            snapshot,
+            queries,
+            k,
+            subset=read_subset(subset, len(queries)),
+            finder_of=lambda segment: self._finder_of(segment, snapshot.settings),
+        )
+
+    def _finder_of(self, segment: Segment, settings: Mapping[str, Any]) -> TokenFinder | None:  # noqa: ARG002
+        """What proposes the nearest tokens of a segment, loaded when it is first needed; None if it has none."""
+        return None
 
     def get_documents_embeddings(self, documents_ids: Any) -> list[Any]:
         """Return the stored vectors, float ``(num_tokens, dim)`` and read-only, in the order of the ids.

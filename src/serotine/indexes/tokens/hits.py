@@ -17,12 +17,12 @@ class TokenHits(NamedTuple):
     """The hits of one query; every array is ``(num_query_tokens, num_hits)``, each row best first.
 
     documents: int64, numbers of documents, -1 where a token has fewer hits than others. similarities: float32, dot
-    products with the stored vectors. distances: float32, 1 - cosine.
+    products with the stored vectors. distances: float32, 1 - cosine; None from an index that orders by similarity.
     """
 
     documents: npt.NDArray[np.int64]
     similarities: npt.NDArray[np.float32]
-    distances: npt.NDArray[np.float32]
+    distances: npt.NDArray[np.float32] | None = None
 
 
 def distinct(documents: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -37,7 +37,7 @@ class NearestTokens(NamedTuple):
     ids_of: Callable[[npt.NDArray[np.int64]], list[DocumentId]]
 
     def to_dict(self) -> dict[str, list[list[Any]]]:
-        """Return the form that PyLate's token indexes return, with ``"similarities"`` added.
+        """Return the form that PyLate's token indexes return, with ``"similarities"`` added. There must be distances.
 
         Each value holds, for every query and every token of it, one list of ids or one float32 array.
         """
@@ -45,8 +45,7 @@ class NearestTokens(NamedTuple):
         for hits in self.hits:
             rows = [row[row >= 0] for row in hits.documents]
             found["documents_ids"].append([self.ids_of(row) for row in rows])
-            found["distances"].append([values[: len(row)] for values, row in zip(hits.distances, rows, strict=True)])
-            found["similarities"].append(
-                [values[: len(row)] for values, row in zip(hits.similarities, rows, strict=True)]
-            )
+            for name, values in (("distances", hits.distances), ("similarities", hits.similarities)):
+                assert values is not None  # noqa: S101  # only a token index calls this
+                found[name].append([value[: len(row)] for value, row in zip(values, rows, strict=True)])
         return found

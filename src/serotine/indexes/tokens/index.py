@@ -13,13 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from serotine.errors import CorruptIndex, InvalidInput
-from serotine.indexes.checks import float_dtype, index_path, positive_int, read_queries, read_subset, seconds
+from serotine.indexes.checks import float_dtype, index_path, positive_int, seconds
 from serotine.indexes.storage.segment import Content, Finder, Segment, Snapshot
 from serotine.indexes.storage.store import Store
 from serotine.indexes.stored import StoredIndex
 from serotine.indexes.tokens import search
-from serotine.indexes.tokens.hits import NearestTokens
-from serotine.indexes.tokens.search import TokenFinder, nearest_tokens
+from serotine.indexes.tokens.search import TokenFinder
 from serotine.scores.packed import available_threads
 from serotine.types import Embeddings, TokenMatrix
 
@@ -95,22 +94,7 @@ class TokenIndex(StoredIndex):
         """
         return self.nearest_tokens(queries_embeddings, k, subset).to_dict()
 
-    def nearest_tokens(self, queries_embeddings: Embeddings, k: int = 10, subset: Any = None) -> NearestTokens:
-        """Return the same hits as arrays, with numbers for documents: what retrievers use. Cheap for a large k."""
-        snapshot = self._store.current()
-        settings = snapshot.settings
-        k = positive_int(k, name="k")
-        queries = read_queries(queries_embeddings, dim=snapshot.dim)
-        return nearest_tokens(
-            snapshot,
-            queries,
-            k,
-            subset=read_subset(subset, len(queries)),
-            finder_of=lambda segment: self._finder_of(segment, settings),
-        )
-
     def _finder_of(self, segment: Segment, settings: Mapping[str, Any]) -> TokenFinder | None:
-        """The finder of a segment, loaded when it is first needed; None if it has none."""
         content = segment.content
         with self._loading:
             finder = self._finders.get(content)
@@ -121,7 +105,7 @@ class TokenIndex(StoredIndex):
     def _loaded(self, stored: Finder, documents: TokenMatrix, settings: Mapping[str, Any]) -> TokenFinder:
         try:
             return self._load_finder(stored.checked(), documents, settings)
-        except (RuntimeError, ValueError, OSError) as error:  # what the libraries raise
+        except (RuntimeError, ValueError, TypeError, OSError) as error:  # what the libraries and `json` raise
             raise CorruptIndex(
                 stored.path, expected=f"what {type(self).__name__} wrote", found=f"{type(error).__name__}: {error}"
             ) from error

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serotine._lazy import require
-from serotine.indexes.checks import positive_int
+from serotine.indexes.checks import optional_positive_int, positive_int
 from serotine.indexes.plaid.options import NOT_GIVEN, flag_or_none, warn_of_unused
 from serotine.indexes.plaid.progress import counting, is_shown
 from serotine.indexes.storage.segment import Rows, Snapshot
@@ -108,10 +108,8 @@ class Voyager(TokenIndex):
             dtype=dtype,
             defaults=DEFAULTS,
             given={
-                "M": None if M is None else positive_int(M, name="M"),
-                "ef_construction": None
-                if ef_construction is None
-                else positive_int(ef_construction, name="ef_construction"),
+                "M": optional_positive_int(M, name="M"),
+                "ef_construction": optional_positive_int(ef_construction, name="ef_construction"),
             },
             num_threads=num_threads,
             lock_timeout_s=lock_timeout_s,

@@ -6,12 +6,15 @@ import errno
 import gc
 import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
 
+from serotine import indexes
 from serotine.errors import CommitFailed
 from serotine.indexes import Exact
+from serotine.indexes.tokens import search
 from tests.indexes.samples import state, texts
 from tests.indexes.storage.faults import FileSystem, dies_at
 
@@ -27,9 +30,22 @@ CHANGES = {
 }
 
 
+Kind: type = Exact
+"""The class under test; `each_kind` sets it."""
+
+
+@pytest.fixture(params=["Exact", "Voyager"], autouse=True)
+def each_kind(request, monkeypatch):
+    """Each test runs for plain segments, and for segments with files that a library of neighbours made."""
+    if request.param == "Voyager":
+        pytest.importorskip("voyager")
+        monkeypatch.setattr(search, "SCAN_TOKENS", 2)
+    monkeypatch.setattr(sys.modules[__name__], "Kind", getattr(indexes, request.param))
+
+
 def filled(folder):
     """An index of three segments in one of which a document is removed."""
-    index = Exact(folder, "index").add_documents(["a", "b", "c", "gone"], DOCUMENTS[:4])
+    index = Kind(folder, "index").add_documents(["a", "b", "c", "gone"], DOCUMENTS[:4])
     index.add_documents(["d"], DOCUMENTS[4:5]).add_documents(["e"], DOCUMENTS[5:6])
     return index.add_documents(["f"], DOCUMENTS[6:7]).remove_documents("gone")
 
@@ -56,11 +72,11 @@ def folders(tmp_path):
 
 
 def after(folder, change):
-    return state(change(Exact(folder, "index")))
+    return state(change(Kind(folder, "index")))
 
 
 def files_that_count(folder):
-    index = Exact(folder, "index")
+    index = Kind(folder, "index")
     return set(index._store._reader.state().manifest.names()) | {"manifest", "lock"}
 
 
@@ -73,10 +89,10 @@ def test_a_process_that_dies_at_any_step_leaves_the_old_state_or_the_new_one(fol
     seen, step = [], 1
     while True:
         folder = fresh()
-        index = Exact(folder, "index")
+        index = Kind(folder, "index")
         if not dies_at(step, lambda index=index: change(index)):
             break
-        for reader in (index, Exact(folder, "index")):  # one that was open at the crash, and one opened since
+        for reader in (index, Kind(folder, "index")):  # one that was open at the crash, and one opened since
             assert state(reader) in (before, new), f"a mix after step {step}"
         seen.append(state(index) == new)
         index.check()
@@ -94,8 +110,8 @@ def test_a_process_that_dies_at_any_step_leaves_the_old_state_or_the_new_one(fol
 
 def test_a_process_that_dies_while_making_an_index_leaves_none_or_an_empty_one(tmp_path):
     step = 1
-    while dies_at(step, lambda folder=tmp_path / f"{step}" / "deep": Exact(folder, "index")):
-        index = Exact(tmp_path / f"{step}" / "deep", "index")
+    while dies_at(step, lambda folder=tmp_path / f"{step}" / "deep": Kind(folder, "index")):
+        index = Kind(tmp_path / f"{step}" / "deep", "index")
         assert state(index) == []
         assert len(index.add_documents(["a"], DOCUMENTS[:1])) == 1
         step += 1
@@ -106,7 +122,7 @@ def test_a_process_that_dies_while_replacing_an_index_leaves_the_old_one_or_the_
     fresh, before = folders
 
     def override(folder):
-        return Exact(folder, "index", override=True, dtype="float16").add_documents(["new"], DOCUMENTS[:1])
+        return Kind(folder, "index", override=True, dtype="float16").add_documents(["new"], DOCUMENTS[:1])
 
     new = state(override(fresh()))
     step, seen = 1, []
@@ -114,7 +130,7 @@ def test_a_process_that_dies_while_replacing_an_index_leaves_the_old_one_or_the_
         folder = fresh()
         if not dies_at(step, lambda folder=folder: override(folder)):
             break
-        seen.append(state(Exact(folder, "index")))
+        seen.append(state(Kind(folder, "index")))
         assert seen[-1] in (before, new)
         assert state(override(folder)) == new
         assert set(os.listdir(folder / "index")) == files_that_count(folder)
@@ -147,7 +163,7 @@ def test_a_system_call_that_fails_at_any_step_leaves_the_index_as_it_was(folders
     num_refused, num_unknown, step = 0, 0, 1
     while True:
         folder = fresh()
-        index = Exact(folder, "index")
+        index = Kind(folder, "index")
         with pytest.MonkeyPatch.context() as patch:
             system = FileSystem(at=step, act=refuse).install(patch)
             failure = failure_of(change, index)
@@ -159,11 +175,11 @@ def test_a_system_call_that_fails_at_any_step_leaves_the_index_as_it_was(folders
             num_unknown += is_unknown
         if step > len(system.log):
             break
-        assert state(Exact(folder, "index")) in (before, new)
+        assert state(Kind(folder, "index")) in (before, new)
         if is_unknown:
             with pytest.raises(CommitFailed, match="open the index again"):
                 index.add_documents("later", DOCUMENTS[:1])
-            index = Exact(folder, "index")
+            index = Kind(folder, "index")
         if state(index) == before:
             change(index)
         assert state(index) == new
@@ -178,7 +194,7 @@ def test_a_system_call_that_fails_at_any_step_leaves_the_index_as_it_was(folders
 @pytest.mark.parametrize("name", CHANGES)
 def test_everything_that_a_manifest_names_is_durable_before_the_manifest_is(folders, name, monkeypatch):
     folder = folders[0]()
-    index = Exact(folder, "index")
+    index = Kind(folder, "index")
     old = index._store._reader.state().manifest.names()
     log = FileSystem().install(monkeypatch).log
     CHANGES[name](index)
@@ -195,13 +211,13 @@ def test_everything_that_a_manifest_names_is_durable_before_the_manifest_is(fold
 
 def test_the_folders_of_a_new_index_are_durable(tmp_path, monkeypatch):
     log = FileSystem().install(monkeypatch).log
-    Exact(tmp_path / "a" / "b", "index")
+    Kind(tmp_path / "a" / "b", "index")
     for parent, folder in ((tmp_path.name, "a"), ("a", "b"), ("b", "index")):
         assert ("fsync", parent) in log[log.index(("mkdir", folder)) :]
 
 
 def test_a_failed_first_add_leaves_an_empty_index(tmp_path, monkeypatch):
-    index = Exact(tmp_path, "index")
+    index = Kind(tmp_path, "index")
     with monkeypatch.context() as patch:
         FileSystem(at=4, act=lambda _: os.stat("/nowhere/at/all")).install(patch)
         with pytest.raises(CommitFailed, match="The index is unchanged"):

@@ -18,8 +18,6 @@ constexpr std::size_t kFirstCells = 64;
 
 }  // namespace
 
-void NearCells::choose_all(const codec::Codebook& codebook) { chosen_.assign(codebook.num_cells(), 1); }
-
 void NearCells::choose(const codec::Codebook& codebook, const float* rotated, std::uint64_t num_lanes,
                        const std::vector<std::uint64_t>& sizes, std::uint64_t wanted,
                        std::string_view instruction_set) {

@@ -19,7 +19,6 @@ class NearCells {
   // rotated: [num_lanes][padded_dim], directions. sizes: [num_cells], what each cell holds. wanted: per lane.
   void choose(const codec::Codebook& codebook, const float* rotated, std::uint64_t num_lanes,
               const std::vector<std::uint64_t>& sizes, std::uint64_t wanted, std::string_view instruction_set);
-  void choose_all(const codec::Codebook& codebook);
 
   [[nodiscard]] bool contains(std::uint32_t cell) const noexcept { return chosen_[cell] != 0; }
   [[nodiscard]] const std::vector<std::uint8_t>& flags() const noexcept { return chosen_; }

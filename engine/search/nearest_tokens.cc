@@ -19,6 +19,11 @@ namespace {
 
 // Decoded tokens compared at a time: their rows and dots stay in a cache.
 constexpr std::uint64_t kBatchTokens = 256;
+// So few eligible tokens of a codebook are all decoded, in some milliseconds.
+constexpr std::uint64_t kScanTokens = 32'768;
+// Postings that cells are looked into for, however few tokens are wanted: the nearest token is often not in the nearest
+// cell.
+constexpr std::uint64_t kLeastPostings = 1'024;
 // Float16 tokens compared at a time.
 constexpr std::uint64_t kExactTokens = 4'096;
 
@@ -126,7 +131,7 @@ class Run {
   void add_originals(std::uint32_t number, BestOfEach& best);
   void add_codebook(const codec::Codebook& codebook, bool exhaustive, BestOfEach& best);
   void choose_cells(const codec::Codebook& codebook, const std::vector<std::uint32_t>& group, const float* rotated);
-  void add_coded(std::uint32_t number, BestOfEach& best);
+  void add_coded(std::uint32_t number, bool whole, BestOfEach& best);
   void add_document(std::uint32_t number, std::uint32_t document, bool all, BestOfEach& best);
   void compare(BestOfEach& best);
 
@@ -181,9 +186,11 @@ void Run::add_originals(std::uint32_t number, BestOfEach& best) {
 
 void Run::add_codebook(const codec::Codebook& codebook, bool exhaustive, BestOfEach& best) {
   std::vector<std::uint32_t> group;
+  std::uint64_t num_tokens = 0;
   for (std::uint32_t number = 0; number < view_.segments.size(); ++number) {
     if (view_.segments[number].segment->codebook() == &codebook && eligible_[number].num_documents() > 0) {
       group.push_back(number);
+      num_tokens += eligible_[number].num_tokens();
     }
   }
   const std::uint64_t num_lanes = directions_.tokens.size();
@@ -194,13 +201,12 @@ void Run::add_codebook(const codec::Codebook& codebook, bool exhaustive, BestOfE
   for (std::uint64_t lane = 0; lane < num_lanes; ++lane) {
     multiplier_[lane] = tokens_.scales()[lane] * directions_.lengths[lane];
   }
-  if (exhaustive) {
-    cells_.choose_all(codebook);
-  } else {
+  exhaustive = exhaustive || num_tokens <= kScanTokens;
+  if (!exhaustive) {
     choose_cells(codebook, group, rotated.data());
   }
   for (const std::uint32_t number : group) {
-    add_coded(number, best);
+    add_coded(number, exhaustive || !view_.segments[number].segment->has_postings(), best);
   }
 }
 
@@ -222,18 +228,20 @@ void Run::choose_cells(const codec::Codebook& codebook, const std::vector<std::u
       }
     }
   }
-  const double wanted = static_cast<double>(options_.k) * static_cast<double>(options_.oversampling) *
-                        static_cast<double>(all) / static_cast<double>(std::max<std::uint64_t>(eligible, 1));
+  const double enough =
+      std::max(static_cast<double>(options_.k) * static_cast<double>(options_.oversampling), double{kLeastPostings});
+  const double wanted = enough * static_cast<double>(all) / static_cast<double>(std::max<std::uint64_t>(eligible, 1));
   cells_.choose(codebook, rotated, directions_.tokens.size(), sizes, static_cast<std::uint64_t>(std::min(wanted, 1e18)),
                 options_.instruction_set);
 }
 
-void Run::add_coded(std::uint32_t number, BestOfEach& best) {
+// whole: every eligible token, not only those in chosen cells.
+void Run::add_coded(std::uint32_t number, bool whole, BestOfEach& best) {
   const segment::Segment& segment = *view_.segments[number].segment;
   owners_.clear();
   rows_.reserve_discarding((kBatchTokens + segment::kMaxDocumentTokens) * segment.code_format().dim);
   scales_.reserve_discarding(kBatchTokens + segment::kMaxDocumentTokens);
-  if (!segment.has_postings()) {
+  if (whole) {
     eligible_[number].for_each(segment, [&](std::uint32_t document) { add_document(number, document, true, best); });
     compare(best);
     return;

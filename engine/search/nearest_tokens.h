@@ -16,7 +16,8 @@ namespace serotine::search {
 
 struct NearestOptions {
   std::uint64_t k = 100;  // tokens for each query token, at least 1
-  // Cells are looked into until they hold so many times k postings: tokens are nearest by their codes, not their cells.
+  // Cells are looked into until they hold so many times k postings, and 1,024 at least: tokens are nearest by their
+  // codes, not their cells.
   std::uint64_t oversampling = 4;
   bool exhaustive = false;  // look into all cells: the reference
   std::uint64_t num_threads = 1;

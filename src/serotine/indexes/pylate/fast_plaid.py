@@ -3,7 +3,8 @@
 A token is ``normalise(centroids[code] + bucket_weights[bucket of each dimension])``; a bucket has nbits bits, the
 lowest first, eight of them to a byte from its highest bit on. Read: ``metadata.json``, ``centroids.npy``,
 ``bucket_weights.npy``, and of each chunk ``doclens.<i>.json``, ``<i>.codes.npy`` and ``<i>.residuals.npy``, or, where
-the chunks were merged, ``merged_codes.npy`` and ``merged_residuals.npy``. Everything is checked before it is used.
+the chunks were merged, ``merged_codes.npy`` and ``merged_residuals.npy``, which end in padding. Everything is checked
+before it is used.
 """
 
 from __future__ import annotations
@@ -81,15 +82,21 @@ class FastPlaidFolder:
     def _chunks(self) -> Iterator[tuple[npt.NDArray[np.int64], Array, Array]]:
         """Lengths, codes and residuals of each chunk, checked."""
         if self._chunk_lengths and not (self._folder / "0.codes.npy").exists():
-            yield (self.lengths, *self._coded("merged_codes.npy", "merged_residuals.npy", int(self.lengths.sum())))
+            names = ("merged_codes.npy", "merged_residuals.npy")
+            yield (self.lengths, *self._coded(*names, int(self.lengths.sum()), may_be_longer=True))
             return
         for number, lengths in enumerate(self._chunk_lengths):
             names = (f"{number}.codes.npy", f"{number}.residuals.npy")
             yield (lengths, *self._coded(*names, int(lengths.sum())))
 
-    def _coded(self, codes_name: str, residuals_name: str, num_tokens: int) -> tuple[Array, Array]:
+    def _coded(
+        self, codes_name: str, residuals_name: str, num_tokens: int, *, may_be_longer: bool = False
+    ) -> tuple[Array, Array]:
+        """may_be_longer: rows after the tokens' are padding."""
         codes = self._array(codes_name, "iu", 1)
         residuals = self._array(residuals_name, "u", 2)
+        if may_be_longer:
+            codes, residuals = codes[:num_tokens], residuals[:num_tokens]
         if len(codes) != num_tokens:
             raise self._corrupt(codes_name, f"codes of {num_tokens} tokens", str(len(codes)))
         shape = (num_tokens, self.dim * self.nbits // 8)

@@ -38,9 +38,12 @@ TOKENS_PER_LEAF = 16
 OVERSAMPLING = 2
 """Candidates taken by their codes for each neighbour wanted; the stored vectors choose among them."""
 
+LEAST_CANDIDATES = 64
+"""And so many at least: the nearest by its codes alone is often not the nearest."""
+
 _FILE_NAME = re.compile(r"[a-z][a-z0-9_]*\.(npy|pb|pbtxt)")
 _ASSETS = "scann_assets.pbtxt"
-_ASSET_PATH = re.compile(r'^\s*asset_path:\s*"([^"]*)"\s*$', re.MULTILINE)
+_ASSET = r'assets \{\n  asset_type: [A-Z_]+\n  asset_path: "([a-z0-9_.]+)"\n\}\n'
 _HEADER_BYTES = 1 << 16
 _PIECE_BYTES = 1 << 20
 
@@ -189,7 +192,7 @@ class _Leaves:
         """Return some more than k tokens whose codes are nearest, -1 where the leaves held fewer."""
         positions, scores = self._searcher.search_batched(
             np.array(queries),
-            final_num_neighbors=min(self._num_tokens, OVERSAMPLING * k),
+            final_num_neighbors=min(self._num_tokens, max(OVERSAMPLING * k, LEAST_CANDIDATES)),
             leaves_to_search=self._leaves_to_search,
         )
         if positions.max(initial=0) >= self._num_tokens:
@@ -229,7 +232,9 @@ def _unpack(data: memoryview, folder: Path) -> None:
     if start != len(data):
         raise ValueError(f"files of {start} bytes, expected {len(data)}")
     assets = (folder / _ASSETS).read_text("utf-8")
-    for path in _ASSET_PATH.findall(assets):
+    if not re.fullmatch(f"(?:{_ASSET})*", assets):
+        raise ValueError("a list of files of another form than the library's")
+    for path in re.findall(_ASSET, assets):
         if path not in {name for name, _ in entries}:
             raise ValueError(f"it refers to the file {path!r}, which is not among its own")
 

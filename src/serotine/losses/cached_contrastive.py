@@ -177,6 +177,7 @@ class CachedContrastive(Contrastive):
                 if gradient is not None:
                     total += gradient
             loss = loss + part.detach()
+            del part, gradient, gradients  # before those of the next few queries are made
         of_queries, of_documents, *of_scorer = sums
         if self.gather_across_devices:
             of_documents = sum_own_part(of_documents)

@@ -5,8 +5,8 @@ arguments take their place. Each is loaded with its own settings, and eight shor
 must have unit length, and each of four queries must find its document first.
 
 With ``--peer build/pylate-env/bin/python`` (`make pylate-env`) PyLate encodes the same texts, and the largest
-difference must be below 1e-4. With ``--trust`` models may run code of their own. The exit status is 1 if a model fails a
-check and 2 if one could not be had.
+difference must be below 1e-4. With ``--trust`` models may run code of their own. The exit status is 1 if a model fails
+a check and 2 if one could not be had.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from serotine.errors import SerotineError
+from serotine.errors import InvalidInput, StorageError
 from serotine.models import ColBERT
 from serotine.scores import maxsim
 
@@ -79,10 +79,9 @@ def verify(name: str, *, peer: Path | None = None, trust: bool = False) -> Verdi
     given = MODELS.get(name, {})
     try:
         model = ColBERT(name, device="cpu", trust_remote_code=trust, **given)
-    except SerotineError as error:
-        return Verdict("fails", f"{type(error).__name__}: {error}")
-    except Exception as error:  # whatever network and Hub raise
-        return Verdict("missing", f"{type(error).__name__}: {str(error).splitlines()[0][:200]}")
+    except Exception as error:  # the network and the Hub raise all kinds
+        status = "fails" if isinstance(error, (InvalidInput, StorageError)) else "missing"
+        return Verdict(status, f"{type(error).__name__}: {str(error).splitlines()[0]}")
     queries, documents = model.encode(QUERIES), model.encode(DOCUMENTS, is_query=False)
     norms = np.linalg.norm(np.concatenate([*queries, *documents]), axis=1)
     if not np.allclose(norms, 1, atol=1e-2):

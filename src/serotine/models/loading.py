@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from torch import nn
-from transformers import MODEL_MAPPING
-from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
 from serotine._lazy import require
-from serotine.errors import CorruptModel, InvalidInput, SerotineError
+from serotine.errors import InvalidInput
 from serotine.models.building import Origin
 from serotine.models.formats import Checkpoint, Layout, Source, check, pylate, recognize, stanford
 from serotine.models.formats.checks import EXPORTED
 from serotine.models.formats.classes import module_class
+from serotine.models.formats.loaded import check_loaded, named_errors
 from serotine.models.formats.weights import Weights, find_weights
 from serotine.models.settings import Settings, apply_lengths
 
@@ -65,9 +61,10 @@ class CheckpointLoader(MultiVectorEncoder):  # type: ignore[misc]
             raise InvalidInput(f"backend must be 'torch', 'onnx' or 'openvino', got {self.backend!r}")
         if not self._allow_pickles and self.backend == "torch":
             options["model_kwargs"] = {**(options.get("model_kwargs") or {}), "use_safetensors": True}
-        with _named_errors(source.name):
+        with named_errors(source.name):
             modules, module_kwargs = self._load_as(self._checkpoint.layout, model_name_or_path, options)
-            _check_loaded(source.name, list(modules.values() if isinstance(modules, dict) else modules), self._weights)
+        loaded = list(modules.values() if isinstance(modules, dict) else modules)
+        check_loaded(self._checkpoint, loaded, self._weights, trust_remote_code=bool(options.get("trust_remote_code")))
         self._weights = None  # headers of large models are large
         return modules, module_kwargs
 
@@ -77,17 +74,14 @@ class CheckpointLoader(MultiVectorEncoder):  # type: ignore[misc]
             self._marker_second = settings.get(MARKER_SECOND) is True
             return self._load_config_modules(name, **options)
         if layout is Layout.PYLATE:
-            loaded = self._load_converted_modules(name, **options, model_type="SentenceTransformer")
+            modules, module_kwargs = self._load_converted_modules(name, **options, model_type="SentenceTransformer")
             # The mask and the normalisation that PyLate does not save are there already.
             self._legacy.is_pylate_v3 = False
-            if isinstance(loaded[0][0], Transformer):
-                self._marker_second = pylate.begins_with_text(loaded[0][0].tokenizer)
-            if (
-                id(next((module for module in loaded[0] if isinstance(module, Dense)), None))
-                not in self._trained_modules
-            ):
+            if isinstance(modules[0], Transformer):
+                self._marker_second = pylate.begins_with_text(modules[0].tokenizer)
+            if not any(isinstance(module, Dense) and id(module) in self._trained_modules for module in modules):
                 logger.warning("%s has no projection: a random one is added, which needs training.", name)
-            return loaded
+            return modules, module_kwargs
         if layout in (Layout.DENSE, Layout.OTHER):
             self._origin = "fresh"
             model_type = settings.get("model_type") or "SentenceTransformer"
@@ -149,71 +143,3 @@ class CheckpointLoader(MultiVectorEncoder):  # type: ignore[misc]
             self.model_card_data.set_base_model(name, revision=options.get("revision"))
         mask = MultiVectorMask(skiplist_words=settings.skiplist_words)
         return [transformer, projection, mask, Normalize(module_input_name="token_embeddings")], {}
-
-
-@contextmanager
-def _named_errors(name: str) -> Iterator[None]:
-    """Turn what other libraries raise about a broken model into CorruptModel; other errors pass."""
-    try:
-        yield
-    except (SerotineError, ImportError, MemoryError):
-        raise
-    except Exception as error:
-        if "ignore_mismatched_sizes" in str(error) or "size mismatch" in str(error):
-            raise CorruptModel(
-                f"{name}: expected weights of the shapes that config.json says, found others (the report of "
-                "transformers has their names)"
-            ) from error
-        if not Path(name).is_dir():
-            raise  # a network and its hub have errors of their own
-        raise CorruptModel(f"{name} could not be loaded: {type(error).__name__}: {error}") from error
-
-
-def _check_loaded(name: str, modules: list[nn.Module], weights: Weights | None) -> None:
-    """Raise CorruptModel if what was loaded cannot be what was saved."""
-    transformer = modules[0]
-    if not hasattr(transformer, "tokenizer"):
-        raise CorruptModel(f"{name}: modules.json: expected a Transformer first, found a {type(transformer).__name__}")
-    if not isinstance(transformer, Transformer):
-        return
-    if weights is not None:
-        _check_complete(name, transformer, weights)
-    tokenizer = transformer.tokenizer
-    if tokenizer is not None and len(tokenizer) <= len(tokenizer.all_special_ids):
-        raise CorruptModel(f"{name}: the vocabulary has special tokens only: is tokenizer.json or vocab.txt missing?")
-    width = transformer.get_embedding_dimension()
-    for module in modules[1:]:
-        if isinstance(module, Dense) and module.module_input_name == "token_embeddings":
-            if module.in_features != width:
-                raise CorruptModel(f"{name}: a projection takes {module.in_features} dimensions, but gets {width}")
-            width = module.out_features
-
-
-def _check_complete(name: str, transformer: Transformer, weights: Weights) -> None:
-    """Raise CorruptModel if the backbone has weights that its files do not: transformers makes them up.
-
-    A file has the network's own names, or those behind the name of its kind ("bert."). Architectures that rename, code
-    of the model's own, parts of a network and quantised ones are left out. Poolers may be missing: no token vector goes
-    through them.
-    """
-    network, config = transformer.model, transformer.config
-    if (
-        type(network) is not MODEL_MAPPING.get(type(config), None)
-        or get_checkpoint_conversion_mapping(config.model_type) is not None
-        or getattr(config, "quantization_config", None) is not None
-    ):
-        return
-    kind = f"{network.base_model_prefix}."
-    there = {_current_name(tensor).removeprefix(kind) for tensor in weights.tensors}
-    wanted = [parameter for parameter, _ in network.named_parameters() if "pooler" not in parameter]
-    missing = [parameter for parameter in wanted if parameter not in there]
-    if missing:
-        raise CorruptModel(
-            f"{name}: {len(missing)} of {len(wanted)} weights of the backbone are missing, the first is {missing[0]}. "
-            f"There are {', '.join(sorted(weights.tensors)[:3])} and {max(len(weights.tensors) - 3, 0)} others"
-        )
-
-
-def _current_name(tensor: str) -> str:
-    # BERT's first checkpoints call the scale and shift of a LayerNorm gamma and beta.
-    return tensor.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serotine.errors import CorruptModel
+from serotine.errors import CorruptModel, DownloadFailed
 from serotine.models.formats import Layout, Source, recognize
 
 from .conftest import Copy, change
@@ -74,6 +74,13 @@ def test_files_that_need_each_other_are_missed(name: str, fresh: Copy) -> None:
 def test_an_empty_folder_holds_no_model(tmp_path: Path) -> None:
     with pytest.raises(CorruptModel, match="holds no model"):
         recognize(Source(str(tmp_path)))
+
+
+def test_a_name_that_the_hub_does_not_give_is_no_broken_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    source = Source("someone/colbert-that-is-nowhere", local_files_only=True)
+    with pytest.raises(DownloadFailed, match="is no folder here, and the Hugging Face Hub gave neither"):
+        recognize(source)
 
 
 @pytest.mark.parametrize("model_type", ["Evil", ["ColBERT"], 5])

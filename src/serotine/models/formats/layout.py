@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
-from serotine.errors import CorruptModel
+from serotine.errors import CorruptModel, DownloadFailed
 from serotine.models.formats.source import Source
 
 __all__ = ["Checkpoint", "Layout", "recognize"]
@@ -61,6 +62,7 @@ def recognize(source: Source) -> Checkpoint:
     HF_ColBERT again. (5) "SentenceTransformer", or no ``model_type``: one vector a text. (6) another kind.
 
     Raises:
+        DownloadFailed: it is no folder, and the Hub gave nothing.
         CorruptModel: there is no model, one of two files that need each other is missing, or a file is not JSON or
             names a kind of model that there is not.
     """
@@ -75,11 +77,20 @@ def recognize(source: Source) -> Checkpoint:
         if layout is Layout.BACKBONE and (_PYLATE_KEYS & settings.keys() or "model_type" in settings):
             raise source.missing("modules.json")
         if config is None and source.path("adapter_config.json") is None:
-            raise CorruptModel(
-                f"{source.name} holds no model: neither modules.json nor config.json is there. Give the folder that "
-                "`save` wrote, or a name on the Hugging Face Hub"
-            )
+            raise _no_model(source)
     return Checkpoint(source, layout, settings, modules, config)
+
+
+def _no_model(source: Source) -> CorruptModel | DownloadFailed:
+    if Path(source.name).is_dir():
+        return CorruptModel(
+            f"{source.name} holds no model: neither modules.json nor config.json is there. Give the folder that `save` "
+            "wrote, or a name on the Hugging Face Hub"
+        )
+    return DownloadFailed(
+        f"{source.name} is no folder here, and the Hugging Face Hub gave neither its modules.json nor its config.json. "
+        "Check the name, the network, and whether HF_HUB_OFFLINE is set"
+    )
 
 
 def _check_names(source: Source, settings: dict[str, Any], config: dict[str, Any] | None) -> None:

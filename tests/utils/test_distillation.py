@@ -196,6 +196,18 @@ def test_impossible_options_are_refused(options):
         KDProcessing(QUERIES, DOCUMENTS, **options)
 
 
+def test_what_is_no_path_is_a_name_on_the_hub(monkeypatch):
+    asked = []
+
+    def load_dataset(*arguments, **options):
+        asked.append((arguments, options))
+        return Dataset.from_list(QUERIES)
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    assert len(load_table("owner/data", name="queries", split="test")) == 4
+    assert asked == [(("owner/data", "queries"), {"split": "test"})]
+
+
 def test_files_that_cannot_be_read_are_named(tmp_path):
     with pytest.raises(InvalidInput, match=r"nowhere\.jsonl does not exist"):
         load_table(tmp_path / "nowhere.jsonl")

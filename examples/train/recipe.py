@@ -153,5 +153,6 @@ def run(trainer: MultiVectorEncoderTrainer, options: argparse.Namespace) -> mode
         found, expected = (model.encode(EXAMPLE, is_query=is_query) for model in (loaded, trainer.model))
         if found.shape != expected.shape or not np.allclose(found, expected, atol=1e-5):
             raise CorruptModel(f"{folder}: the saved model encodes {EXAMPLE!r} otherwise than the trained one")
-    print(f"saved: {folder}")
+    if trainer.is_world_process_zero():
+        print(f"saved: {folder}")
     return loaded

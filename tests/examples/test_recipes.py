@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -150,6 +155,21 @@ def test_lora_trains_the_base_model_that_needs_no_network(sample: Path, tmp_path
     assert all(value.any() for value in weights.values())
     assert sum(path.stat().st_size for path in (tmp_path / "final").glob("*.safetensors")) < 1_000_000
     assert "CachedContrastive" in read_card(tmp_path)
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model(sample: Path, backbone: Path, tmp_path: Path) -> None:
+    data = str(sample / "reasoning")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
+    command += [str(EXAMPLES / "train" / "reason_modern_colbert.py"), "--model", str(backbone), "--data", data]
+    command += ["--documents", data, "--output", str(tmp_path), "--mini-batch-size", "2", *SIZES]
+    on_cpu = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "HF_DATASETS_CACHE": str(tmp_path / "c")}
+    finished = subprocess.run(command, env=on_cpu, capture_output=True, text=True, check=False, timeout=300)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.count("saved: ") == 1
+    # Sixteen documents to tell apart: those of both processes.
+    (loss,) = re.findall(r"'train_loss': '([\d.]+)'", finished.stdout)
+    assert float(loss) == pytest.approx(math.log(16), abs=0.3)
 
 
 def test_every_recipe_tells_its_published_settings_and_their_source() -> None:

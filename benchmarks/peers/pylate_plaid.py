@@ -4,8 +4,8 @@ Runs in PyLate's own environment, not in this project's (1.6.0 with fast-plaid 1
 
     build/pylate-env/bin/python benchmarks/peers/pylate_plaid.py
 
-Writes tests/golden/pylate-plaid: ``index``, what PyLate wrote for 14 documents of which two were removed and two, with
-numbers as ids, added later; and ``expected.json``, the vectors that went in and what PyLate's search returned.
+Writes tests/golden/pylate-plaid: ``index``, what PyLate wrote for 62 documents of which two were removed and two, with
+numbers as ids, added later (enough tokens that there are fewer centroids, so that residuals matter); and ``expected.json``, the vectors that went in and what PyLate's search returned.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def main() -> None:
     """Make the folder anew."""
     shutil.rmtree(OUTPUT, ignore_errors=True)
     OUTPUT.mkdir(parents=True)
-    ids = [f"document {number}" for number in range(12)]
-    documents, later, queries = texts([3, 1, 7, 4, 2, 5, 6, 1, 9, 3, 2, 4], 1), texts([4, 2], 2), texts([3, 5], 3)
+    ids = [f"document {number}" for number in range(60)]
+    documents, later, queries = texts([3, 1, 7, 19, 12, 15] * 10, 1), texts([4, 2], 2), texts([3, 5], 3)
     index = indexes.PLAID(str(OUTPUT), "index", override=True, nbits=4, device="cpu", show_progress=False)
     index.add_documents(documents_ids=ids, documents_embeddings=documents)
     index.remove_documents(["document 3", "document 7"])
@@ -44,7 +44,7 @@ def main() -> None:
         "versions": {name: version(name) for name in ("pylate", "fast-plaid", "torch", "numpy")},
         "documents": {name: vector.tolist() for name, vector in vectors.items()},
         "queries": [query.tolist() for query in queries],
-        "results": index(queries_embeddings=queries, k=12),
+        "results": index(queries_embeddings=queries, k=62),
     }
     (OUTPUT / "expected.json").write_text(json.dumps(expected) + "\n")
     (OUTPUT / "index" / "fast_plaid_index" / "plaid.lock").unlink(missing_ok=True)

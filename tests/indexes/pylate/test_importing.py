@@ -22,8 +22,9 @@ from serotine.indexes.pylate import fast_plaid
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "pylate-plaid"
 EXPECTED = json.loads((GOLDEN / "expected.json").read_text())
+NUM_TOKENS = len(np.load(GOLDEN / "index" / "fast_plaid_index" / "0.codes.npy"))
 QUERIES = [np.array(query, dtype=np.float32) for query in EXPECTED["queries"]]
-IDS = [f"document {number}" for number in range(12) if number not in (3, 7)] + [1, 2]
+IDS = [f"document {number}" for number in range(60) if number not in (3, 7)] + [1, 2]
 
 
 @pytest.fixture
@@ -41,18 +42,20 @@ def test_documents_keep_their_ids_and_order_and_nearly_their_vectors():
     index = from_pylate(GOLDEN / "index")
     assert index.documents_ids() == IDS
     assert index.nbits == 4
+    cosines = []
     for document_id, vectors in zip(IDS, index.get_documents_embeddings(IDS), strict=True):
         original = np.array(EXPECTED["documents"][str(document_id)], dtype=np.float32)
         assert vectors.shape == original.shape
-        cosines = (vectors * original).sum(axis=1) / np.linalg.norm(original, axis=1)
-        assert cosines.min() > 0.97
+        cosines += ((vectors * original).sum(axis=1) / np.linalg.norm(original, axis=1)).tolist()
+    assert min(cosines) > 0.85
+    assert np.mean(cosines) > 0.995
 
 
 def test_scores_are_those_that_pylate_gave():
     index = from_pylate(GOLDEN / "index")
-    for found, pylate in zip(index(QUERIES, k=12), EXPECTED["results"], strict=True):
+    for found, pylate in zip(index(QUERIES, k=62), EXPECTED["results"], strict=True):
         scores = {hit["id"]: hit["score"] for hit in found}
-        assert len(pylate) >= 10
+        assert len(pylate) >= 30
         for hit in pylate:
             assert scores[hit["id"]] == pytest.approx(hit["score"], abs=5e-3)  # PyLate computes in float16
         order = [hit["id"] for hit in found if hit["id"] in {other["id"] for other in pylate}]
@@ -83,7 +86,7 @@ def test_the_old_folder_stays_as_it_was(folder):
 
 
 def test_a_folder_of_fast_plaid_itself_gives_numbers_as_ids():
-    assert from_pylate(GOLDEN / "index" / "fast_plaid_index").documents_ids() == list(range(12))
+    assert from_pylate(GOLDEN / "index" / "fast_plaid_index").documents_ids() == list(range(60))
 
 
 def test_maps_of_pylate_before_1_5_are_read(folder):
@@ -109,7 +112,7 @@ def test_copies_that_no_id_leads_to_are_left_out_with_a_warning(folder):
     ids = pickle.loads(path.read_bytes())  # noqa: S301
     del ids["document 5"]
     path.write_bytes(pickle.dumps(ids))
-    with pytest.warns(UserWarning, match="1 of 12 documents .* are left out"):
+    with pytest.warns(UserWarning, match="1 of 60 documents .* are left out"):
         index = from_pylate(folder)
     assert index.documents_ids() == [document_id for document_id in IDS if document_id != "document 5"]
     for vectors, known in zip(
@@ -125,7 +128,7 @@ def test_no_name_of_a_pickle_is_looked_up_and_numpy_loads_none():
         "import sys; found = []\n"
         "sys.addaudithook(lambda event, _: found.append(event) if event == 'pickle.find_class' else None)\n"
         "from serotine.indexes import from_pylate\n"
-        f"assert len(from_pylate({str(GOLDEN / 'index')!r})) == 12\n"
+        f"assert len(from_pylate({str(GOLDEN / 'index')!r})) == 60\n"
         "assert not found, found"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -156,9 +159,9 @@ DAMAGE = {
     "weights of other bits": ("bucket_weights.npy", replaced(np.ones(4, np.float32)), "16 weights of 4 bits"),
     "codes cut": ("0.codes.npy", cut, "array of numpy's format"),
     "codes of fewer tokens": ("0.codes.npy", replaced(np.zeros(3, np.int64)), "codes of .* tokens"),
-    "codes below 0": ("0.codes.npy", replaced(np.full(48, -1)), "codes below"),
+    "codes below 0": ("0.codes.npy", replaced(np.full(NUM_TOKENS, -1)), "codes below"),
     "no residuals": ("0.residuals.npy", Path.unlink, "array of numpy's format"),
-    "residuals of another type": ("0.residuals.npy", replaced(np.zeros((48, 4), np.uint16)), "bytes of shape"),
+    "residuals of another type": ("0.residuals.npy", replaced(np.zeros((NUM_TOKENS, 4), np.uint16)), "bytes of shape"),
     "no lengths": ("doclens.0.json", Path.unlink, "a file of JSON"),
     "lengths no list": ("doclens.0.json", lambda p: p.write_text('{"a": 1}'), "a list of lengths"),
     "lengths below 0": ("doclens.0.json", lambda p: change_json(p, lambda c: [-1, *c]), "a list of lengths"),
@@ -181,8 +184,8 @@ def test_damage_is_found(folder, case):
 
 def test_damaged_lengths_that_add_up_are_no_worse_than_other_documents(folder):
     num_tokens = int(np.load(folder / "fast_plaid_index" / "0.codes.npy").shape[0])
-    (folder / "fast_plaid_index" / "doclens.0.json").write_text(json.dumps([num_tokens] + [0] * 11))
-    assert len(from_pylate(folder)) == 12
+    (folder / "fast_plaid_index" / "doclens.0.json").write_text(json.dumps([num_tokens] + [0] * 59))
+    assert len(from_pylate(folder)) == 60
 
 
 def stanford(folder):
@@ -206,6 +209,6 @@ def test_what_is_no_index_is_refused(folder, make, message):
 
 
 def test_a_map_of_another_state_is_refused(folder):
-    (folder / "documents_ids_to_plaid_ids.pkl").write_bytes(pickle.dumps({"a": 0, "b": 12}))
-    with pytest.raises(InvalidInput, match="'b' has the number 12, but the index has 12 documents"):
+    (folder / "documents_ids_to_plaid_ids.pkl").write_bytes(pickle.dumps({"a": 0, "b": 60}))
+    with pytest.raises(InvalidInput, match="'b' has the number 60, but the index has 60 documents"):
         from_pylate(folder)

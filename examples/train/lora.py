@@ -12,6 +12,9 @@ another's negative in a batch.
 These settings are this project's own, nobody's published: all-MiniLM-L6-v2 (22 M parameters), without markers, which
 are new tokens that an adapter has no place for, and without query expansion; rank 16; batches of 32; a temperature of
 1; a learning rate of 5e-4 with a tenth of the steps to warm up. Source of the method: Hu et al. 2021, "LoRA".
+
+With ``--query-length 32 --document-length 96 --batch-size 8 --steps 40`` nDCG@10 on the sample's 69 dev questions goes
+from .476 to .543, in 480 s on one core of a machine that many shared. Extras: ``train``, ``demo``; for dev ``eval``.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from transformers import set_seed
 from serotine import evaluation, models
 from serotine.errors import CorruptModel, UnknownDocument
 from tests.examples.scripts import EXAMPLES, load
+from tests.golden import backbones
 from tests.models.conftest import backbone
 from tests.training.test_adapters import config
 from tests.utils.conftest import own_cache
@@ -39,6 +40,15 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("bm25s", reason="the sample needs bm25s, of the extra demo")
     folder = tmp_path_factory.mktemp("sample")
     load("train/sample.py").main([str(folder), "--questions", "30"])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def modern(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny ModernBERT, which is what most published recipes begin with, of random weights."""
+    folder = tmp_path_factory.mktemp("modern")
+    weights = backbones.backbone(folder, "modernbert", changes={"max_position_embeddings": 64})
+    backbones.write_weights(folder / "model.safetensors", weights)
     return folder
 
 
@@ -106,22 +116,22 @@ def test_distillation(sample: Path, backbone: Path, tmp_path: Path, xtr: bool) -
 
 
 @pytest.mark.slow
-def test_gte_modern_colbert_is_evaluated_while_it_trains(sample: Path, backbone: Path, tmp_path: Path) -> None:
+def test_gte_modern_colbert_is_evaluated_while_it_trains(sample: Path, modern: Path, tmp_path: Path) -> None:
     model = trained(
-        "gte_modern_colbert", backbone, sample / "lists", tmp_path, "--dev", str(sample / "dev"), "--eval-steps", "1"
+        "gte_modern_colbert", modern, sample / "lists", tmp_path, "--dev", str(sample / "dev"), "--eval-steps", "1"
     )
-    assert_trained(model, backbone)
+    assert_trained(model, modern)
     assert "dev_MaxSim_ndcg@10" in read_card(tmp_path)
     (table,) = (tmp_path / "eval").glob("*.csv")
     assert len(table.read_text().splitlines()) == 3
 
 
 @pytest.mark.slow
-def test_reason_modern_colbert_scores_punctuation(sample: Path, backbone: Path, tmp_path: Path) -> None:
+def test_reason_modern_colbert_scores_punctuation(sample: Path, modern: Path, tmp_path: Path) -> None:
     data = sample / "reasoning"
     words = ["--documents", str(data), "--mini-batch-size", "2"]
-    model = trained("reason_modern_colbert", backbone, data, tmp_path, *words)
-    assert_trained(model, backbone, skiplist_words=[])
+    model = trained("reason_modern_colbert", modern, data, tmp_path, *words)
+    assert_trained(model, modern, skiplist_words=[])
     assert model.skiplist_words == []
     assert "CachedContrastive" in read_card(tmp_path)
 
@@ -139,9 +149,9 @@ def test_positives_of_the_reasoning_data_are_looked_up_or_named(sample: Path, tm
 
 
 @pytest.mark.slow
-def test_xtr(sample: Path, backbone: Path, tmp_path: Path) -> None:
-    model = trained("xtr", backbone, sample / "triplets", tmp_path, "--k", "32")
-    assert_trained(model, backbone)
+def test_xtr(sample: Path, modern: Path, tmp_path: Path) -> None:
+    model = trained("xtr", modern, sample / "triplets", tmp_path, "--k", "32")
+    assert_trained(model, modern)
     assert "XTRScores" in read_card(tmp_path)
 
 

@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 IS_NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 10))'
 TORCH_CHOICE := torch=$(or $(TORCH_VERSION),constrained) index=$(or $(TORCH_INDEX),default)
 
-.PHONY: demo test test-cpp sanitize lint types format peers clean FORCE
+.PHONY: demo test test-integrations test-cpp sanitize lint types format peers pylate-env clean FORCE
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -24,6 +24,15 @@ demo: .venv/.demo
 
 test: .venv/.dev
 	$(BIN)/python -m pytest
+
+# Contracts with other frameworks, which are not part of CI: `make test` skips what is not installed. Each is installed
+# on its own, so that one that is not to be had leaves the others; its tests are then skipped with the reason.
+test-integrations: .venv/.dev
+	@for extra in rerankers langchain llama-index haystack pyterrier mcp; do \
+		$(PIP) --editable ".[$$extra]" || echo "$$extra cannot be installed: its tests are skipped" >&2; \
+	done
+	@$(PIP) langchain-classic || echo "langchain-classic cannot be installed: its test is skipped" >&2
+	$(BIN)/python -m pytest tests/integrations -rs
 
 # The environment, in steps whose stamps make a second run start at once.
 $(BIN)/python:
@@ -84,6 +93,14 @@ peers: build/peers-env/.installed
 build/peers-env/.installed: benchmarks/peers/engines.txt
 	@$(PYTHON) -m venv build/peers-env
 	build/peers-env/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+# PyLate itself: what the golden vectors in tests/golden come from. Another 5 GB; not part of CI either.
+pylate-env: build/pylate-env/.installed
+
+build/pylate-env/.installed: benchmarks/peers/pylate.txt
+	@$(PYTHON) -m venv build/pylate-env
+	build/pylate-env/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
 clean:

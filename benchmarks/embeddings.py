@@ -3,8 +3,8 @@
     python benchmarks/embeddings.py --data DATA scifact cranfield large
 
 DATA holds folders in BEIR's layout. The bundled model, documents of up to 256 tokens (title and text), queries as they
-are. ``build/embeddings/<collection>`` gets documents.npy ``(num_tokens, dim)`` float16, documents.offsets.npy int64
-``(num_documents + 1,)``, documents.ids.json, the same for the test queries, and qrels.json.
+are. ``build/embeddings/<checksum of the model>/<collection>`` gets documents.npy ``(num_tokens, dim)`` float16,
+documents.offsets.npy int64 ``(num_documents + 1,)``, documents.ids.json, the same for the test queries, and qrels.json.
 
 Any other name than these three is a folder of DATA:
 
@@ -31,7 +31,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-CACHE = Path(__file__).resolve().parents[1] / "build" / "embeddings"
+ROOT = Path(__file__).resolve().parents[1]
+MODEL = json.loads((ROOT / "src" / "serotine" / "models" / "weights" / "adapter.json").read_text())["sha256"][:8]
+CACHE = ROOT / "build" / "embeddings" / MODEL
 DOCUMENT_LENGTH = 256
 LARGE_SIZE = 105_000
 QUERIES_OF_EACH = 60

@@ -7,42 +7,36 @@ number in a document can be traced to a run. Times are wall seconds of this proc
 from __future__ import annotations
 
 import json
-import os
-import platform
+import shutil
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from serotine.evaluation import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 
 
 def machine_facts(packages: Sequence[str] = ("numpy", "torch", "sentence-transformers")) -> dict[str, Any]:
-    """Return processor, cores, memory, Python, commit and the versions of the given packages."""
-    versions = {}
-    for package in packages:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=ROOT
-    ).stdout.strip()
+    """Return processor, cores, memory, Python, the versions of the given packages, commit and command."""
     return {
-        "processor": _processor_name(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "packages": versions,
-        "commit": commit or None,
+        **machine.machine_facts(packages),
+        "commit": _commit(),
         "command": " ".join(["python", *map(_without_place, sys.argv)]),
     }
+
+
+def _commit() -> str | None:
+    """Return the short name of the commit; None where there is no repository, or no git to ask."""
+    if shutil.which("git") is None:
+        return None
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT).stdout.strip() or None
 
 
 def _without_place(word: str) -> str:
@@ -53,13 +47,6 @@ def _without_place(word: str) -> str:
         place = path.resolve()
         value = place.relative_to(ROOT).as_posix() if place.is_relative_to(ROOT) else place.name
     return f"{option}{equals}{value}"
-
-
-def _processor_name() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
 
 
 def interleaved(

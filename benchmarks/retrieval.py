@@ -2,6 +2,7 @@
 
     python benchmarks/retrieval.py --data DATA --collections scifact cranfield
     python benchmarks/retrieval.py --data DATA --collections openstax --systems bundled windows
+    python benchmarks/retrieval.py --data DATA --collections npl --systems bundled base single --against base single
 
 DATA holds one folder per collection in BEIR's layout (corpus.jsonl, queries.jsonl, qrels/test.tsv). Systems:
 
@@ -11,8 +12,9 @@ DATA holds one folder per collection in BEIR's layout (corpus.jsonl, queries.jso
     single     all-MiniLM-L6-v2 as it is meant: one vector per text, 256 tokens
     bm25       BM25 (Lucene's variant, k1 = .9, b = .4, English stemmer)
 
-Each figure has n and the paired 95 % bootstrap interval of its difference to BM25. Nothing is trained here; the
-projection was made from texts of none of these collections.
+Each figure has n and the paired 95 % bootstrap interval of its difference to each system of --against. --runs keeps the
+rankings in a folder, one TREC file per collection and system, and takes those that are there instead of making them.
+Which collections had a part in training the model is said in its card.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import torch
 
 from harness import write_result
 from serotine import evaluation, indexes, models, retrieve
-from serotine.evaluation import Run, compare
+from serotine.evaluation import ComparisonTable, Run, compare
 from serotine.evaluation.datasets import Dataset
 
 METRICS = ["ndcg@10", "mrr", "recall@100"]
@@ -114,40 +116,74 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--collections", nargs="+", default=["scifact"])
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=["bundled"])
+    parser.add_argument("--against", nargs="+", choices=SYSTEMS, default=["bm25"], help="baselines of differences")
+    parser.add_argument("--split", default="test", help="of the judgements")
+    parser.add_argument("--runs", type=Path, help="folder of rankings that are kept")
+    parser.add_argument("--name", help="of the JSON file in results/")
     parser.add_argument("--max-queries", type=int, help="the first queries only (all by default)")
     arguments = parser.parse_args()
     collections: dict[str, Any] = {}
+    systems = list(dict.fromkeys([*arguments.against, *arguments.systems]))
     for name in arguments.collections:
-        dataset = evaluation.load_custom_dataset(arguments.data / name)
+        dataset = evaluation.load_custom_dataset(arguments.data / name, split=arguments.split)
         if arguments.max_queries:
             kept = list(dataset.queries)[: arguments.max_queries]
             dataset = dataset._replace(
                 queries={q: dataset.queries[q] for q in kept}, qrels={q: dataset.qrels[q] for q in kept}
             )
         runs, facts = [], {}
-        for system in dict.fromkeys(["bm25", *arguments.systems]):
-            results, facts[system] = SYSTEMS[system](dataset)
-            runs.append(Run.from_results(results, dataset.queries, name=system))
-        table = compare(runs, dataset.qrels, METRICS)
-        print(f"\n{name}: {len(dataset.documents)} documents, {len(dataset.queries)} queries\n{table.to_markdown()}")
+        for system in systems:
+            run, facts[system] = ranked(system, dataset, arguments.runs and arguments.runs / f"{name}-{system}.run")
+            runs.append(run)
+        tables = [compare(runs, dataset.qrels, METRICS, baseline=baseline) for baseline in arguments.against]
+        print(f"\n{name}: {len(dataset.documents)} documents, {len(dataset.queries)} queries", *tables, sep="\n")
         collections[name] = {
             "documents": len(dataset.documents),
             "queries": len(dataset.queries),
             "facts": facts,
-            "figures": [
-                {
-                    "system": row.run_name,
-                    "metric": row.metric,
-                    "n": row.num_queries,
-                    "mean": round(row.mean, 4),
-                    "difference_to_bm25": row.difference
-                    and {"mean": row.difference.mean, "low": row.difference.low, "high": row.difference.high},
-                }
-                for row in table.rows
-            ],
+            "figures": [figure for table in tables for figure in figures(table)],
         }
+    means = {
+        system: float(np.mean([mean_of(entry["figures"], system) for entry in collections.values()]))
+        for system in systems
+    }
+    print("\nmean nDCG@10:", {system: round(mean, 4) for system, mean in means.items()})
     suffix = "-".join([*arguments.collections, *arguments.systems])
-    write_result(f"retrieval-{suffix}", {"threads": torch.get_num_threads(), "collections": collections})
+    result = {"threads": torch.get_num_threads(), "collections": collections, "mean_ndcg@10": means}
+    write_result(arguments.name or f"retrieval-{suffix}", result)
+
+
+def ranked(system: str, dataset: Dataset, file: Path | None) -> tuple[Run, dict]:
+    """Rank with a system, or read what it ranked before."""
+    if file is not None and file.exists():
+        return Run.read(file, name=system), {}
+    results, facts = SYSTEMS[system](dataset)
+    run = Run.from_results(results, dataset.queries, name=system)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        run.write(file)
+    return run, facts
+
+
+def figures(table: ComparisonTable) -> list[dict[str, Any]]:
+    """The rows of a table, as JSON has them."""
+    return [
+        {
+            "system": row.run_name,
+            "metric": row.metric,
+            "n": row.num_queries,
+            "mean": round(row.mean, 4),
+            "against": table.baseline_name,
+            "difference": row.difference
+            and {"mean": row.difference.mean, "low": row.difference.low, "high": row.difference.high},
+        }
+        for row in table.rows
+    ]
+
+
+def mean_of(rows: list[dict[str, Any]], system: str) -> float:
+    """nDCG@10 of a system."""
+    return next(row["mean"] for row in rows if row["system"] == system and row["metric"] == "ndcg@10")
 
 
 if __name__ == "__main__":

@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
 #include "bindings/document_keys.h"
+#include "search/nearest_tokens.h"
 #include "search/search.h"
 
 namespace serotine::bindings {
@@ -151,23 +154,110 @@ nb::list run(const index::Snapshot& snapshot, std::span<const Query> queries, Su
   return rankings;
 }
 
-}  // namespace
+// The first document's number of each segment, and the number of all.
+std::vector<std::int64_t> first_documents(const index::Snapshot& snapshot) {
+  std::vector<std::int64_t> first{0};
+  for (const search::SegmentView& view : snapshot.view().segments) {
+    first.push_back(first.back() + static_cast<std::int64_t>(view.segment->num_documents()));
+  }
+  return first;
+}
 
-nb::list search_snapshot(const PlaidSnapshot& self, const ConstMatrix& values, const Offsets& offsets, std::uint64_t k,
-                         const std::optional<nb::list>& subsets, const std::optional<Floats>& weights, float recall,
-                         std::optional<std::uint32_t> cells, std::optional<std::uint32_t> candidates, bool exhaustive,
-                         std::uint64_t num_threads) {
+template <typename T>
+nb::ndarray<nb::numpy, T> to_matrix(std::vector<T>&& values, std::size_t num_rows, std::size_t num_columns) {
+  auto owned = std::make_unique<std::vector<T>>(std::move(values));
+  owned->reserve(1);  // an array without elements wants an address all the same
+  T* data = owned->data();
+  nb::capsule owner(owned.get(), [](void* pointer) noexcept { delete static_cast<std::vector<T>*>(pointer); });
+  static_cast<void>(owned.release());  // the capsule has it now
+  return nb::ndarray<nb::numpy, T>(data, {num_rows, num_columns}, owner);
+}
+
+// A row for each query token; tokens with fewer hits than others are filled up with document -1.
+nb::tuple to_arrays(const std::vector<std::vector<Hit>>& hits, const std::vector<std::int64_t>& first) {
+  std::size_t columns = 0;
+  for (const std::vector<Hit>& of_token : hits) {
+    columns = std::max(columns, of_token.size());
+  }
+  std::vector<std::int64_t> documents(hits.size() * columns, -1);
+  std::vector<float> similarities(hits.size() * columns, 0.0F);
+  for (std::size_t token = 0; token < hits.size(); ++token) {
+    for (std::size_t i = 0; i < hits[token].size(); ++i) {
+      const Hit& hit = hits[token][i];
+      documents[token * columns + i] = first[hit.segment] + hit.document;
+      similarities[token * columns + i] = hit.score;
+    }
+  }
+  return nb::make_tuple(to_matrix(std::move(documents), hits.size(), columns),
+                        to_matrix(std::move(similarities), hits.size(), columns));
+}
+
+kernels::PackedTokens checked_queries(const PlaidSnapshot& self, const ConstMatrix& values, const Offsets& offsets,
+                                      std::uint64_t k, std::uint64_t largest_k, std::uint64_t num_threads) {
   const kernels::PackedTokens packed = packed_tokens("queries", values, "float32", offsets, std::nullopt);
   const std::uint64_t dim = self.snapshot->view().dim;
   if (dim != 0 && packed.dim != dim) {
     throw DimensionMismatch("queries have dimension " + std::to_string(packed.dim) + ", the index " +
                             std::to_string(dim));
   }
-  if (k == 0 || num_threads == 0 || k > segment::kMaxSegmentDocuments) {
-    throw InvalidInput("k and num_threads must be at least 1, and k at most " +
-                       std::to_string(segment::kMaxSegmentDocuments));
+  if (k == 0 || num_threads == 0 || k > largest_k) {
+    throw InvalidInput("k and num_threads must be at least 1, and k at most " + std::to_string(largest_k));
   }
-  const std::vector<Query> queries = to_queries(packed, weights);
+  return packed;
+}
+
+}  // namespace
+
+nb::list nearest_tokens_of_snapshot(const PlaidSnapshot& self, const ConstMatrix& values, const Offsets& offsets,
+                                    std::uint64_t k, const std::optional<nb::list>& subsets, bool exhaustive,
+                                    std::uint64_t num_threads) {
+  const std::vector<Query> queries =
+      to_queries(checked_queries(self, values, offsets, k, segment::kMaxSegmentTokens, num_threads), std::nullopt);
+  Subsets allowed(subsets, queries.size());
+  const std::vector<std::int64_t> first_document = first_documents(*self.snapshot);
+  search::NearestOptions options;
+  options.k = k;
+  options.exhaustive = exhaustive;
+  options.num_threads = num_threads;
+  nb::list found;
+  // As many at a time as there are threads: hits are many, and Ctrl-C is heard between.
+  const std::uint64_t batch = std::min(num_threads, allowed.max_batch(*self.snapshot));
+  for (std::size_t first = 0; first < queries.size(); first += batch) {
+    const std::size_t last = std::min<std::size_t>(first + batch, queries.size());
+    std::vector<std::vector<std::vector<Hit>>> hits;
+    {
+      const nb::gil_scoped_release release;
+      hits = search::nearest_tokens_batch(self.snapshot->view(), std::span(queries).subspan(first, last - first),
+                                          allowed.filters(*self.snapshot, first, last), options);
+    }
+    for (const std::vector<std::vector<Hit>>& of_query : hits) {
+      found.append(to_arrays(of_query, first_document));
+    }
+    if (PyErr_CheckSignals() != 0) {
+      throw nb::python_error();
+    }
+  }
+  return found;
+}
+
+nb::list ids_at(const PlaidSnapshot& self, const Positions& documents) {
+  const std::vector<std::int64_t> first = first_documents(*self.snapshot);
+  nb::list ids;
+  for (const std::int64_t document : checked_selection(documents, static_cast<std::uint64_t>(first.back()))) {
+    const auto number =
+        static_cast<std::size_t>(std::upper_bound(first.begin(), first.end(), document) - first.begin()) - 1;
+    ids.append(id_of(
+        self.snapshot->view().segments[number].segment->key(static_cast<std::uint64_t>(document - first[number]))));
+  }
+  return ids;
+}
+
+nb::list search_snapshot(const PlaidSnapshot& self, const ConstMatrix& values, const Offsets& offsets, std::uint64_t k,
+                         const std::optional<nb::list>& subsets, const std::optional<Floats>& weights, float recall,
+                         std::optional<std::uint32_t> cells, std::optional<std::uint32_t> candidates, bool exhaustive,
+                         std::uint64_t num_threads) {
+  const std::vector<Query> queries =
+      to_queries(checked_queries(self, values, offsets, k, segment::kMaxSegmentDocuments, num_threads), weights);
   Subsets allowed(subsets, queries.size());
   search::SearchOptions options;
   options.k = k;

@@ -170,6 +170,13 @@ constexpr const char* kDocumentsIdsSignature = "def documents_ids(self) -> list[
 constexpr const char* kVectorsSignature =
     "def vectors(self, ids: list[str | int]) -> list[numpy.typing.NDArray[typing.Any] | None]";
 constexpr const char* kStatsSignature = "def stats(self) -> dict[str, typing.Any]";
+constexpr const char* kNearestTokensSignature =
+    "def nearest_tokens("
+    "self, values: numpy.typing.NDArray[numpy.float32], offsets: numpy.typing.NDArray[numpy.int64], *, "
+    "k: int, subsets: list[list[str | int]] | None = None, exhaustive: bool = False, num_threads: int = 1"
+    ") -> list[tuple[numpy.typing.NDArray[numpy.int64], numpy.typing.NDArray[numpy.float32]]]";
+constexpr const char* kIdsAtSignature =
+    "def ids_at(self, documents: numpy.typing.NDArray[numpy.int64]) -> list[str | int]";
 constexpr const char* kSearchSignature =
     "def search("
     "self, values: numpy.typing.NDArray[numpy.float32], offsets: numpy.typing.NDArray[numpy.int64], *, "
@@ -207,7 +214,16 @@ uint16 bits of float16 where the index keeps what it was given, float32 decoded 
            "candidates"_a = nb::none(), "exhaustive"_a = false, "num_threads"_a = 1, nb::sig(kSearchSignature),
            R"(The k best documents of each query as {"id", "score"}.
 
-subsets: None, one list of ids for all queries, or one per query. recall 0: the engine's default.)");
+subsets: None, one list of ids for all queries, or one per query. recall 0: the engine's default.)")
+      .def("nearest_tokens", &nearest_tokens_of_snapshot, "values"_a.noconvert(), "offsets"_a.noconvert(),
+           nb::kw_only(), "k"_a, "subsets"_a = nb::none(), "exhaustive"_a = false, "num_threads"_a = 1,
+           nb::sig(kNearestTokensSignature),
+           R"(For each query the documents of its tokens' k nearest stored tokens, and their similarities.
+
+Both are (num_query_tokens, num_hits), best first; the document is -1 where a token has fewer hits than others.
+subsets: as of search.)")
+      .def("ids_at", &ids_at, "documents"_a.noconvert(), nb::sig(kIdsAtSignature),
+           "The ids of documents that nearest_tokens numbered.");
 }
 
 }  // namespace serotine::bindings

@@ -18,6 +18,7 @@ _SUBMODULES = (
     "retrieve",
     "scores",
     "types",
+    "utils",
     "visualize",
 )
 

@@ -110,6 +110,26 @@ class PlaidSnapshot:
         subsets: None, one list of ids for all queries, or one per query. recall 0: the engine's default.
         """
 
+    def nearest_tokens(
+        self,
+        values: numpy.typing.NDArray[numpy.float32],
+        offsets: numpy.typing.NDArray[numpy.int64],
+        *,
+        k: int,
+        subsets: list[list[str | int]] | None = None,
+        exhaustive: bool = False,
+        num_threads: int = 1,
+    ) -> list[tuple[numpy.typing.NDArray[numpy.int64], numpy.typing.NDArray[numpy.float32]]]:
+        """
+        For each query the documents of its tokens' k nearest stored tokens, and their similarities.
+
+        Both are (num_query_tokens, num_hits), best first; the document is -1 where a token has fewer hits than others.
+        subsets: as of search.
+        """
+
+    def ids_at(self, documents: numpy.typing.NDArray[numpy.int64]) -> list[str | int]:
+        """The ids of documents that nearest_tokens numbered."""
+
 class PlaidWriter:
     """A change in the making: holds the lock until it ends."""
 

@@ -24,6 +24,7 @@ __all__ = [
     "SerotineError",
     "StorageError",
     "UnknownDocument",
+    "UntrustedModel",
 ]
 
 
@@ -110,7 +111,14 @@ class OutOfSpace(CommitFailed):
 
 
 class CorruptModel(StorageError):
-    """The weights of a model are not the ones that were expected (checksum or shape)."""
+    """The files of a model are not what was expected: missing, of another shape or checksum, or no model at all."""
+
+
+class UntrustedModel(StorageError):
+    """Loading a model would run code that it brings or names, or read pickles. Nothing was run.
+
+    The message says which argument allows it.
+    """
 
 
 class MissingExtra(SerotineError, ImportError):

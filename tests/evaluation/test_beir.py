@@ -1,11 +1,13 @@
 """Proves that a BEIR name is downloaded once into the cache, a folder is read in place, and other names are refused."""
 
+import hashlib
 import shutil
 
 import pytest
 
 from serotine.errors import DownloadFailed, InvalidInput
-from serotine.evaluation import BEIR_DATASETS, load_beir
+from serotine.evaluation import BEIR_DATASETS, CQADUPSTACK_FORUMS, load_beir
+from serotine.evaluation.beir import BEIR_MD5
 
 from . import collection
 
@@ -21,19 +23,33 @@ def server(tmp_path):
 
 
 def test_a_name_is_downloaded_once_and_then_read_from_the_cache(tmp_path, server):
-    first = load_beir("scifact", cache_folder=tmp_path / "cache", base_url=server + "/")
+    first = load_beir("scifact", cache_folder=tmp_path / "cache", base_url=server + "/", checksums={})
     shutil.rmtree(tmp_path / "server")
-    assert load_beir("scifact", cache_folder=tmp_path / "cache", base_url=server) == first
+    assert load_beir("scifact", cache_folder=tmp_path / "cache", base_url=server, checksums={}) == first
     assert first.queries == {"echo": "how do bats hunt?", "late": "which bat flies late?"}
-    assert load_beir("scifact", "dev", cache_folder=tmp_path / "cache", base_url=server).qrels == {
+    assert load_beir("scifact", "dev", cache_folder=tmp_path / "cache", base_url=server, checksums={}).qrels == {
         "late": {"serotine": 1}
     }
     assert [entry.name for entry in (tmp_path / "cache").iterdir()] == ["scifact"]
 
 
 def test_a_part_of_a_collection_is_named_with_a_slash(tmp_path, server):
-    dataset = load_beir("cqadupstack/android", cache_folder=tmp_path / "cache", base_url=server)
+    dataset = load_beir("cqadupstack/android", cache_folder=tmp_path / "cache", base_url=server, checksums={})
     assert len(dataset.documents) == 5
+
+
+def test_an_archive_with_another_checksum_is_refused_before_it_is_unpacked(tmp_path, server):
+    with pytest.raises(DownloadFailed, match=f"expected {BEIR_MD5['scifact']}"):
+        load_beir("scifact", cache_folder=tmp_path / "cache", base_url=server)
+    assert list((tmp_path / "cache").iterdir()) == []
+    md5 = hashlib.md5((tmp_path / "server" / "scifact.zip").read_bytes(), usedforsecurity=False).hexdigest()
+    load_beir("scifact", cache_folder=tmp_path / "cache", base_url=server, checksums={"scifact": md5})
+
+
+def test_all_of_cqadupstack_is_no_collection_and_its_forums_are_named(tmp_path, server):
+    with pytest.raises(InvalidInput, match=r"for each forum: cqadupstack/android, .*wordpress"):
+        load_beir("cqadupstack", cache_folder=tmp_path / "cache", base_url=server, checksums={})
+    assert len(CQADUPSTACK_FORUMS) == 12
 
 
 def test_a_local_folder_is_read_in_place(tmp_path):
@@ -45,10 +61,10 @@ def test_a_local_folder_is_read_in_place(tmp_path):
 def test_the_cache_folder_follows_the_environment(tmp_path, server, monkeypatch):
     monkeypatch.delenv("SEROTINE_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    load_beir("scifact", base_url=server)
+    load_beir("scifact", base_url=server, checksums={})
     assert (tmp_path / "xdg" / "serotine" / "beir" / "scifact" / "corpus.jsonl").is_file()
     monkeypatch.setenv("SEROTINE_CACHE", str(tmp_path / "own"))
-    load_beir("scifact", base_url=server)
+    load_beir("scifact", base_url=server, checksums={})
     assert (tmp_path / "own" / "beir" / "scifact" / "corpus.jsonl").is_file()
 
 

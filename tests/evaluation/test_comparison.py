@@ -5,6 +5,7 @@ import pytest
 
 from serotine.errors import InvalidInput
 from serotine.evaluation import Run, bootstrap, compare, evaluate_run
+from serotine.evaluation.significance import holm, randomization_test
 
 QRELS = {f"q{number}": {f"d{number}": 1} for number in range(40)}
 
@@ -35,6 +36,24 @@ def test_each_row_has_the_mean_of_evaluate_and_the_paired_interval_of_bootstrap(
     assert np.isclose(table.rows[3].difference.mean, 0.5)
 
 
+def test_p_values_are_those_of_the_randomization_test_adjusted_over_the_table():
+    runs = [ranked("weak", good=10), ranked("as weak", good=11), ranked("strong", good=30)]
+    rows = compare(runs, QRELS, "mrr", seed=4).rows
+    values = [evaluate_run(run, QRELS, "mrr").values["mrr"] for run in runs]
+    p_values = [randomization_test(each, values[0], seed=4) for each in values[1:]]
+    assert rows[0].p_value is rows[0].p_adjusted is None
+    assert [row.p_value for row in rows[1:]] == p_values
+    assert [row.p_adjusted for row in rows[1:]] == holm(p_values)
+    assert rows[1].p_adjusted > 0.5
+    assert rows[2].p_adjusted < 0.001
+
+
+def test_a_run_compares_itself_with_others():
+    weak, strong = ranked("weak", good=10), ranked("strong", good=30)
+    assert weak.compare(strong, QRELS, "mrr") == weak.compare([strong], QRELS, "mrr")
+    assert weak.compare(strong, QRELS, "mrr", seed=1) == compare([weak, strong], QRELS, "mrr", seed=1)
+
+
 def test_the_named_baseline_comes_first_and_is_what_the_others_are_set_against():
     table = compare([ranked("a", good=10), ranked("b", good=30)], QRELS, "hits@1", baseline="b")
     assert table.baseline_name == "b"
@@ -45,15 +64,15 @@ def test_the_named_baseline_comes_first_and_is_what_the_others_are_set_against()
 def test_a_table_renders_as_text_and_as_markdown():
     table = compare([ranked("weak", good=0), ranked("a|b", good=40)], QRELS, "mrr", confidence=0.9)
     assert table.to_text().splitlines() == [
-        "metric  run    n    mean  difference       90 % interval",
+        "metric  run    n    mean  difference       90 % interval  p, Holm",
         "mrr     weak  40  0.5000    baseline",
-        "mrr     a|b   40  1.0000     +0.5000  [+0.5000, +0.5000]",
+        "mrr     a|b   40  1.0000     +0.5000  [+0.5000, +0.5000]   0.0001",
     ]
     assert table.to_markdown().splitlines() == [
-        "| metric | run  |  n |   mean | difference |      90 % interval |",
-        "| ------ | ---- | -: | -----: | ---------: | -----------------: |",
-        "| mrr    | weak | 40 | 0.5000 |   baseline |                    |",
-        "| mrr    | a\\|b | 40 | 1.0000 |    +0.5000 | [+0.5000, +0.5000] |",
+        "| metric | run  |  n |   mean | difference |      90 % interval | p, Holm |",
+        "| ------ | ---- | -: | -----: | ---------: | -----------------: | ------: |",
+        "| mrr    | weak | 40 | 0.5000 |   baseline |                    |         |",
+        "| mrr    | a\\|b | 40 | 1.0000 |    +0.5000 | [+0.5000, +0.5000] |  0.0001 |",
     ]
     assert str(table) == table.to_text()
 

@@ -5,7 +5,7 @@ import pytest
 
 from serotine.errors import InvalidInput
 from serotine.evaluation import bootstrap, significance
-from serotine.evaluation.significance import Interval
+from serotine.evaluation.significance import Interval, holm, randomization_test
 
 
 def test_the_interval_of_a_mean_agrees_with_the_normal_one_on_many_queries():
@@ -89,3 +89,51 @@ def test_a_confidence_outside_zero_and_one_is_refused(confidence):
 def test_too_few_samples_are_refused():
     with pytest.raises(InvalidInput, match="num_samples must be at least 100, got 10"):
         bootstrap([0.1, 0.2], num_samples=10)
+
+
+def test_the_randomization_test_counts_every_change_of_signs():
+    differences = np.array([0.3, 0.1, 0.25, -0.05, 0.4, 0.15])
+    signs = np.array(np.meshgrid(*[[-1, 1]] * 6)).reshape(6, -1).T
+    exact = np.mean(np.abs(signs @ differences) >= abs(differences.sum()) - 1e-12)
+    assert randomization_test(differences, np.zeros(6), num_samples=100_000) == pytest.approx(exact, abs=0.003)
+
+
+def test_the_randomization_test_agrees_with_those_of_ranx_and_students_on_many_queries():
+    generator = np.random.default_rng(6)
+    baseline = generator.uniform(size=400)
+    values = baseline + generator.normal(0.012, 0.1, size=400)
+    ours = randomization_test(values, baseline)
+    statistical_tests = pytest.importorskip("ranx.statistical_tests", reason="the extra 'eval' is not installed")
+    theirs, _ = statistical_tests.fisher_randomization_test(baseline, values, 10_000)
+    assert 0.005 < ours < 0.2
+    assert ours == pytest.approx(theirs, abs=0.02)
+    assert ours == pytest.approx(statistical_tests.paired_student_t_test(baseline, values)[0], abs=0.02)
+
+
+def test_p_values_of_systems_that_are_alike_are_uniform():
+    generator = np.random.default_rng(7)
+    pairs = generator.normal(size=(300, 2, 50))
+    p_values = [randomization_test(a, b, num_samples=400, seed=trial) for trial, (a, b) in enumerate(pairs)]
+    assert np.mean(np.array(p_values) < 0.1) == pytest.approx(0.1, abs=0.05)
+    assert np.mean(p_values) == pytest.approx(0.5, abs=0.06)
+
+
+def test_the_randomization_test_is_seeded_never_zero_and_one_without_a_difference(monkeypatch):
+    values = np.linspace(0.5, 1, 40)
+    p_value = randomization_test(values, np.zeros(40), num_samples=200)
+    assert p_value == 1 / 201
+    assert randomization_test(values, values) == 1.0
+    close = values + np.random.default_rng(8).normal(0.01, 0.1, size=40)
+    monkeypatch.setattr(significance, "_DRAWS_AT_ONCE", 1_000)
+    assert 0 < randomization_test(close, values, seed=5) == randomization_test(close, values, seed=5) < 1
+    with pytest.raises(InvalidInput, match="same queries"):
+        randomization_test(values, values[1:])
+    with pytest.raises(InvalidInput, match="at least 100"):
+        randomization_test(values, values, num_samples=99)
+
+
+def test_adjusted_p_values_keep_their_order_and_are_at_most_one():
+    assert holm([]) == []
+    assert holm([0.02]) == [0.02]
+    assert holm([0.5, 0.01, 0.6]) == [1.0, 0.03, 1.0]
+    assert holm([0.04, 0.01]) == [0.04, 0.02]

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 CYCLE = """
-import sys, tempfile
+import importlib.util, sys, tempfile
 found = []
 sys.addaudithook(lambda event, _: found.append(event) if event == "pickle.find_class" else None)
 import serotine.indexes, serotine.rank, serotine.retrieve
@@ -14,9 +14,12 @@ import numpy as np
 documents = [np.eye(4, dtype=np.float32)[:n] for n in (1, 2, 3)]
 indexes = [kind(*place) for kind in (serotine.indexes.Exact, serotine.indexes.PLAID)
            for place in ((None, None), (tempfile.mkdtemp(), "index"))]
+if importlib.util.find_spec("voyager"):
+    indexes.append(serotine.indexes.Voyager(tempfile.mkdtemp(), "index"))
 for index in indexes:
     index.add_documents(["a", "b", 3], documents).update_documents("a", documents[2]).remove_documents("b")
-    assert len(index(documents[0], subset=["a", 3])[0]) == 2
+    assert len(serotine.retrieve.ColBERT(index).retrieve(documents[0], subset=["a", 3])[0]) == 2
+    assert len(serotine.retrieve.XTR(index, trained_for_xtr=True).retrieve(documents[0], subset=["a", 3])[0]) == 2
     assert len(serotine.retrieve.ColBERT(index).retrieve(documents[1], k=1)[0]) == 1
     vectors = index.get_documents_embeddings([["a", 3]])
     assert len(serotine.rank.rerank([["a", 3]], documents[1], vectors)[0]) == 2

@@ -8,7 +8,7 @@ import torch
 from serotine.errors import InvalidInput, SerotineError
 from serotine.losses import CachedContrastive, Contrastive
 from serotine.losses.cached_contrastive import _lengths, _plan, _ranges
-from serotine.scores import SimilarityMLP, TokenWeights, XTRScores
+from serotine.scores import SimilarityMLP, TokenWeights, XTRScores, colbert_scores
 from tests.losses.conftest import NEGATIVES, POSITIVES, QUERIES, assert_same, batch_of, column, run
 
 
@@ -48,6 +48,19 @@ def test_a_learnt_score_gets_its_gradients_once(quiet, make):
         torch.nn.init.normal_(parameter, std=0.3)
     expected = run(Contrastive(quiet, scorer), batch_of(quiet))
     assert_same(run(CachedContrastive(quiet, scorer, mini_batch_size=2), batch_of(quiet)), expected)
+
+
+def test_scores_of_a_few_queries_are_differentiated_before_the_next_are_made(quiet):
+    events = []
+
+    def metric(queries, documents, **masks):
+        scores = colbert_scores(queries, documents, **masks)
+        events.append(tuple(scores.shape))
+        scores.register_hook(lambda _: events.append("differentiated"))
+        return scores
+
+    run(CachedContrastive(quiet, metric, mini_batch_size=2), batch_of(quiet))
+    assert events == [(2, 12), "differentiated"] * 3
 
 
 def test_dropout_draws_the_same_in_both_passes(model):

@@ -10,7 +10,8 @@ from sentence_transformers.multi_vector_encoder import losses as peer
 from sentence_transformers.multi_vector_encoder import scoring as peer_scoring
 
 from serotine.errors import InvalidInput, SerotineError
-from serotine.losses import Contrastive
+from serotine.losses import CachedContrastive, Contrastive
+from serotine.losses.embedding import read_columns
 from serotine.scores import ColBERTScores, XTRScores, maxsim
 from tests.losses.conftest import NEGATIVES, POSITIVES, QUERIES, assert_same, batch_of, column, run
 
@@ -96,15 +97,34 @@ def test_a_batch_of_one_with_a_negative_trains(quiet):
     assert any(gradient.any() for gradient in gradients)
 
 
-def test_a_batch_of_one_without_negatives_is_zero_and_says_so_once(quiet, caplog):
-    loss = Contrastive(quiet)
+@pytest.mark.parametrize("kind", [Contrastive, CachedContrastive])
+def test_a_batch_of_one_without_negatives_is_an_error_at_first_and_said_once_later(quiet, caplog, kind):
+    loss, alone = kind(quiet), batch_of(quiet, slice(1))[:2]
+    with pytest.raises(InvalidInput, match=f"step 1: {kind.__name__} got a batch of one query with one document"):
+        run(loss, alone)
+    run(loss, batch_of(quiet)[:2])
     with caplog.at_level(logging.WARNING, "serotine.losses"):
         for _ in range(2):
-            value, gradients = run(loss, batch_of(quiet, slice(1))[:2])
+            value, gradients = run(loss, alone)
     assert value == 0
     assert not any(gradient.any() for gradient in gradients)
-    assert [record.message for record in caplog.records if "one query with one document" in record.message]
-    assert sum("without negatives" in record.message for record in caplog.records) == 1
+    assert [record.message[:7] for record in caplog.records if "one document" in record.message] == ["step 2:"]
+    with torch.no_grad():
+        assert kind(quiet)(batch_of(quiet, slice(1))[:2]) == 0  # an evaluation says nothing about training
+
+
+def test_columns_whose_names_begin_alike_keep_their_own_features(quiet):
+    features = batch_of(quiet)
+    mixed = {**features[1], **{f"1_{key}": value for key, value in features[2].items()}}
+    assert_same(run(Contrastive(quiet), [features[0], mixed, features[2]]), run(Contrastive(quiet), features))
+    assert read_columns([features[0], mixed], loss="it").features[1].keys() == features[1].keys()
+
+
+def test_a_column_that_was_tokenised_without_a_task_is_refused(quiet):
+    features = batch_of(quiet)
+    del features[1]["task"]
+    with pytest.raises(InvalidInput, match=r"column 1 was tokenised neither as queries nor as documents"):
+        Contrastive(quiet)(features)
 
 
 def test_missing_columns_and_rows_are_named(quiet):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from sentence_transformers import MultiVectorEncoder
 
 from serotine import models
@@ -32,14 +33,23 @@ def test_its_settings(model: models.ColBERT) -> None:
     assert model.get_embedding_dimension() == 128
 
 
-def test_its_vectors_are_the_projected_tokens_of_the_base(model: models.ColBERT) -> None:
+def test_it_is_the_base_with_the_adapter_added(model: models.ColBERT) -> None:
     base = models.bundled(projected=False)
     assert base.get_embedding_dimension() == 384
-    directions = model[1].linear.weight.detach().numpy()
-    assert np.allclose(directions @ directions.T, np.eye(128), atol=1e-5)
-    for vectors, full in zip(model.encode(TEXTS), base.encode(TEXTS), strict=True):
-        projected = full @ directions.T
-        assert np.allclose(vectors, projected / np.linalg.norm(projected, axis=1, keepdims=True), atol=1e-5)
+    adapter = load_file(bundle._WEIGHTS / "adapter.safetensors")
+    assert torch.equal(model[1].linear.weight, adapter.pop("projection"))
+    adapted = {name.rsplit(".", 1)[0] for name in adapter}
+    assert len(adapted) == 36  # query, key, value, their output, and two layers after it, in each of six
+    for name, weight in base[0].model.named_parameters():
+        now = model[0].model.get_parameter(name)
+        layer = name.removesuffix(".weight")
+        if layer in adapted and name.endswith(".weight"):
+            change = adapter[f"{layer}.up"].float() @ adapter[f"{layer}.down"].float()
+            assert torch.linalg.matrix_rank(change) <= 32
+            assert change.norm() > 0
+            assert torch.allclose(now, weight + change, atol=1e-6)
+        else:
+            assert torch.equal(now, weight), name
 
 
 def test_it_prefers_the_document_that_answers(model: models.ColBERT) -> None:
@@ -64,15 +74,15 @@ def test_options_override_its_settings() -> None:
 
 
 def test_weights_that_were_changed_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("projection.json", "projection.safetensors"):
+    for name in ("adapter.json", "adapter.safetensors"):
         (tmp_path / name).write_bytes((bundle._WEIGHTS / name).read_bytes())
-    weights = bytearray((tmp_path / "projection.safetensors").read_bytes())
+    weights = bytearray((tmp_path / "adapter.safetensors").read_bytes())
     weights[-1] ^= 1
-    (tmp_path / "projection.safetensors").write_bytes(bytes(weights))
+    (tmp_path / "adapter.safetensors").write_bytes(bytes(weights))
     monkeypatch.setattr(bundle, "_WEIGHTS", tmp_path)
-    with pytest.raises(CorruptModel, match=r"projection\.safetensors: expected sha256"):
+    with pytest.raises(CorruptModel, match=r"adapter\.safetensors: expected sha256"):
         models.bundled()
-    (tmp_path / "projection.safetensors").unlink()
+    (tmp_path / "adapter.safetensors").unlink()
     with pytest.raises(CorruptModel, match="is missing"):
         models.bundled()
     monkeypatch.setattr(bundle, "_BASE_SHA256", "0" * 64)
@@ -86,9 +96,20 @@ def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyP
         models.bundled()
 
 
-def test_the_recipe_says_where_the_projection_is_from() -> None:
-    recipe = json.loads((bundle._WEIGHTS / "projection.json").read_text())
-    assert recipe["dim"] == 128
-    assert 0.7 < recipe["share_of_second_moment_kept"] < 0.8
-    evaluated = ("scifact", "cranfield", "npl", "squad", "selqa", "stackfaq", "openstax", "medquad", "nq-open", "xquad")
-    assert not any(name in text for text in recipe["texts"] for name in evaluated)
+def test_nothing_that_it_was_trained_on_is_tested_on() -> None:
+    with np.load(bundle._WEIGHTS / "hashes.npz") as hashes:
+        assert not np.intersect1d(hashes["train_queries"], hashes["test_queries"]).size
+        assert not np.intersect1d(hashes["train_positives"], hashes["test_documents"]).size
+        assert min(len(hashes[name]) for name in hashes.files) > 5_000
+
+
+def test_its_card_and_recipe_say_how_it_was_trained() -> None:
+    recipe = json.loads((bundle._WEIGHTS / "adapter.json").read_text())
+    assert recipe["recipe"]["stage_b"]
+    assert recipe["seed"] == 42
+    card = (bundle._WEIGHTS / "README.md").read_text(encoding="utf-8")
+    for source in ("squad-dev", "nq-open-gold", "medquad", "tldr", "openstax", "scitldr", "ms-docs", "wordnet"):
+        assert source in card
+    for script in ("pairs.py", "candidates.py", "train.py", "ship.py"):
+        assert script in card
+    assert sum(file.stat().st_size for file in bundle._WEIGHTS.iterdir()) < 8_000_000

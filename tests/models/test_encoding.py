@@ -188,7 +188,6 @@ def test_documents_without_a_scored_token_keep_their_place(model: ColBERT) -> No
         (None, "nothing to encode"),
         ({"q1": "bats"}, "a dict cannot be encoded"),
         (b"bats", "bytes cannot be encoded"),
-        ([["bats", "moth"], ["tree"]], "text 0 is a list"),
         (["bats", None], "text 1 is NoneType"),
         (["bats", b"moth"], "text 1 is bytes"),
         (["bats", 3], "text 1 is int"),

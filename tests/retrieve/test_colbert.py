@@ -9,8 +9,10 @@ import pytest
 
 from serotine.errors import InvalidInput
 from serotine.indexes import Exact
+from serotine.indexes.tokens import search
 from serotine.retrieve import ColBERT
 from tests.indexes.samples import assert_ranked, expected, texts
+from tests.indexes.tokens.conftest import opener
 
 DOCUMENTS = texts([3, 1, 7, 2, 5, 4, 6, 2, 9, 1])
 IDS = ["a", "b", 2, "2", "e", "f", "g", "h", "i", "j"]
@@ -56,9 +58,10 @@ def exact():
     return index
 
 
-@pytest.fixture(params=["end-to-end", "token"])
+@pytest.fixture(params=["end-to-end", "token", "Voyager", "ScaNN"])
 def retriever(request, exact):
-    return ColBERT(exact if request.param == "end-to-end" else TokenIndex())
+    made = {"end-to-end": lambda: exact, "token": TokenIndex}.get(request.param)
+    return ColBERT(made() if made else opener(request.param, None)().add_documents(IDS, DOCUMENTS))
 
 
 @pytest.mark.parametrize("batch_size", [None, 1, 2, 5, 100])
@@ -111,6 +114,16 @@ def test_the_candidates_of_a_token_index_are_the_documents_of_its_hits():
     for ranking, query, hits_of_query in zip(rankings, QUERIES, hits, strict=True):
         ids = list(dict.fromkeys(i for row in hits_of_query for i in row))
         assert_ranked([ranking], expected(ids, [DOCUMENTS[IDS.index(i)] for i in ids], [query], 1))
+
+
+@pytest.mark.parametrize("kind", ["Voyager", "ScaNN"])
+@pytest.mark.parametrize("subset", [None, IDS[::2], ["a", "unknown"], []], ids=["all", "half", "one", "none"])
+def test_a_token_index_of_ours_is_searched_within_the_subset(kind, subset, monkeypatch):
+    monkeypatch.setattr(search, "SCAN_TOKENS", 10)  # so that its library is asked
+    retriever = ColBERT(opener(kind, None)().add_documents(IDS, DOCUMENTS))
+    allowed = [i for i in IDS if subset is None or i in subset]
+    rankings = retriever.retrieve(QUERIES, k=2, k_token=30, subset=subset)
+    assert_ranked(rankings, expected(allowed, [DOCUMENTS[IDS.index(i)] for i in allowed], QUERIES, 2))
 
 
 @pytest.mark.parametrize("arguments", [{"k_token": 5}, {"device": "cpu"}])

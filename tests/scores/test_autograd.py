@@ -200,8 +200,8 @@ def test_a_device_gives_what_the_cpu_gives(dtype):
     result = token_maxima(*moved, mask.cuda())
     weights = torch.sin(torch.arange(result.numel(), dtype=result.dtype)).view(result.shape).cuda()
     found = [result.detach(), *torch.autograd.grad((result * weights).sum(), moved)]
-    # 16-bit products on a device round each similarity, and with it sometimes the choice between two close tokens.
-    tolerance = 1e-4 if dtype is torch.float32 else 0.1
-    torch.testing.assert_close(found[0].cpu(), expected[0], rtol=tolerance, atol=tolerance)
-    if dtype is torch.float32:
-        assert_same([part.cpu() for part in found[1:]], expected[1:], tolerance)
+    # Sums are made in float32 on both; gradients are rounded once, at the end.
+    torch.testing.assert_close(found[0].cpu(), expected[0], rtol=1e-4, atol=1e-4)
+    assert_same(
+        [part.cpu() for part in found[1:]], expected[1:], {torch.float32: 1e-4, torch.float16: 4e-3}.get(dtype, 3e-2)
+    )

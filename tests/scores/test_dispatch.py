@@ -396,3 +396,18 @@ def test_pairs_and_groups_need_matching_numbers(documents):
 def test_an_option_that_is_not_positive_is_refused(documents, option):
     with pytest.raises(InvalidInput, match=f"{option} must be .* got 0"):
         maxsim(documents, documents, **{option: 0})
+
+
+def test_training_needs_no_engine():
+    script = """
+import sys
+sys.modules["serotine._engine"] = None
+import torch
+from serotine.losses import Contrastive
+from serotine.scores import colbert_scores
+queries, documents = torch.ones(2, 3, 4, requires_grad=True), torch.ones(2, 1, 5, 4)
+colbert_scores(queries, documents).sum().backward()
+print(queries.grad.sum().item())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert done.stdout.strip() == "48.0", done.stderr

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -30,6 +32,7 @@ SHAPES = {
     "tiles that do not fit": (2, 3, 70, 131, 40),
     "several blocks of dimensions": (1, 2, 5, 7, 200),
     "many documents, short ones": (3, 17, 9, 5, 32),
+    "documents in parts of unequal sizes": (1, 50, 3, 4, 16),
 }
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 
@@ -119,6 +122,30 @@ def test_sides_of_two_dtypes_get_gradients_of_their_own_dtype():
     maxima, winners = triton_maxima.maxima(*moved(queries, halves, mask), with_winners=True)
     found = triton_maxima.maxima_gradients(*moved(queries, halves), winners, maxima, wanted=(True, True))
     assert [gradient.dtype for gradient in found] == [torch.float32, torch.float16]
+
+
+@pytest.mark.parametrize(
+    ("set_precision", "expected"),
+    [
+        ("pass", "tf32x3" if torch.version.hip is None else "ieee"),
+        ("torch.set_float32_matmul_precision('high')", "tf32"),
+        ("torch.backends.cuda.matmul.allow_tf32 = True", "tf32"),
+        pytest.param(
+            "torch.backends.cuda.matmul.fp32_precision = 'tf32'",
+            "tf32",
+            marks=pytest.mark.skipif(
+                not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="torch before 2.9 has no such setting"
+            ),
+        ),
+    ],
+)
+def test_products_are_made_as_torch_was_told_by_any_of_its_names(set_precision, expected):
+    # In a process of its own: torch refuses to mix the names.
+    script = "import torch; from serotine.scores.triton_maxima import _product_precision as told; "
+    done = subprocess.run(
+        [sys.executable, "-c", f"{script}{set_precision}; print(told())"], capture_output=True, text=True, timeout=300
+    )
+    assert done.stdout.strip() == expected, done.stderr
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import os
 import shutil
@@ -32,6 +33,7 @@ def fetch_zip_folder(
     folder: Path,
     *,
     timeout_s: float,
+    md5: str | None = None,
     show_progress_bar: bool = False,
     max_download_bytes: int = MAX_DOWNLOAD_BYTES,
     max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
@@ -41,12 +43,13 @@ def fetch_zip_folder(
     Works in a temporary folder beside it and renames at the end. If another process made the folder meanwhile, that one
     stays. Entries of the archive outside the folder are passed over.
 
-    url: ``https://`` or ``file://``. timeout_s: for each wait on the network.
+    url: ``https://`` or ``file://``. timeout_s: for each wait on the network. md5: of the zip file, in hexadecimal; it
+    is compared before anything is unpacked. (It guards against damage and mix-ups. It is what collections publish.)
 
     Raises:
         InvalidInput: another kind of URL.
-        DownloadFailed: no connection; the archive is damaged, holds no such folder, is beyond a limit, or has an entry
-            whose path leads elsewhere or that is a link.
+        DownloadFailed: no connection; the archive is damaged, has another checksum, holds no such folder, is beyond a
+            limit, or has an entry whose path leads elsewhere or that is a link.
     """
     if not url.startswith(("https://", "file://")):
         raise InvalidInput(f"url must begin with https:// or file://, got {url!r}")
@@ -54,6 +57,8 @@ def fetch_zip_folder(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
         archive = Path(temporary, "archive.zip")
         _download(url, archive, timeout_s=timeout_s, max_bytes=max_download_bytes, show_progress_bar=show_progress_bar)
+        if md5 is not None:
+            _verify(url, archive, md5)
         unpacked = Path(temporary, "unpacked")
         _unpack(url, archive, unpacked, top_folder=folder.name, max_bytes=max_unpacked_bytes)
         try:
@@ -80,6 +85,17 @@ def _download(url: str, target: Path, *, timeout_s: float, max_bytes: int, show_
         raise DownloadFailed(f"{url} is larger than the limit of {max_bytes} bytes")
     if length and received != int(length):
         raise DownloadFailed(f"{url} ended after {received} of {length} bytes; try again")
+
+
+def _verify(url: str, archive: Path, md5: str) -> None:
+    digest = hashlib.md5(usedforsecurity=False)
+    with archive.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    if digest.hexdigest() != md5:
+        raise DownloadFailed(
+            f"{url} has the MD5 {digest.hexdigest()}, expected {md5}: the file was changed or damaged; try again"
+        )
 
 
 def _copy(source: IO[bytes], target: IO[bytes], *, max_bytes: int, progress: tqdm[Any]) -> int | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serotine.errors import InvalidInput
 from serotine.evaluation.metrics import MetricValues, evaluate_run
 from serotine.evaluation.qrels import Qrels
 from serotine.evaluation.run import Run
-from serotine.evaluation.significance import Interval, bootstrap
+from serotine.evaluation.significance import Interval, bootstrap, holm, randomization_test
 
 __all__ = ["Comparison", "ComparisonTable", "compare"]
 
@@ -19,6 +19,8 @@ class Comparison:
     """One run under one metric.
 
     difference: mean of ``run - baseline`` over the queries with its paired bootstrap interval; None for the baseline.
+    p_value: of that difference by the paired randomization test. p_adjusted: the same, adjusted by Holm's method for
+    all the differences of its table. Both None for the baseline.
     """
 
     run_name: str
@@ -26,6 +28,8 @@ class Comparison:
     num_queries: int
     mean: float
     difference: Interval | None
+    p_value: float | None = None
+    p_adjusted: float | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class ComparisonTable:
 
     def _padded_cells(self, *, escape_bars: bool = False) -> list[list[str]]:
         """Return header and rows; names flush left, numbers flush right. escape_bars: for markdown's column bar."""
-        header = ["metric", "run", "n", "mean", "difference", f"{self.confidence * 100:g} % interval"]
+        header = ["metric", "run", "n", "mean", "difference", f"{self.confidence * 100:g} % interval", "p, Holm"]
         table = [header, *(_cells(row) for row in self.rows)]
         if escape_bars:
             table = [[cell.replace("|", "\\|") for cell in cells] for cells in table]
@@ -67,8 +71,9 @@ class ComparisonTable:
 def _cells(row: Comparison) -> list[str]:
     start = [row.metric, row.run_name, str(row.num_queries), f"{row.mean:.4f}"]
     if row.difference is None:
-        return [*start, "baseline", ""]
-    return [*start, f"{row.difference.mean:+.4f}", f"[{row.difference.low:+.4f}, {row.difference.high:+.4f}]"]
+        return [*start, "baseline", "", ""]
+    interval = f"[{row.difference.low:+.4f}, {row.difference.high:+.4f}]"
+    return [*start, f"{row.difference.mean:+.4f}", interval, f"{row.p_adjusted:.4f}"]
 
 
 def compare(
@@ -84,8 +89,10 @@ def compare(
 ) -> ComparisonTable:
     """Evaluate runs on the same queries and set each against a baseline.
 
-    baseline: the name of a run, the first if None. The other arguments are those of `evaluate` and `bootstrap`. The
-    intervals are not corrected for the number of comparisons: of twenty 95 % intervals, one misses by chance.
+    baseline: the name of a run, the first if None. The other arguments are those of `evaluate` and `bootstrap`.
+
+    Each difference has a paired bootstrap interval and the p-value of the paired randomization test. The p-values of
+    the table are adjusted for their number; the intervals are not: of twenty 95 % intervals, one misses by chance.
 
     Raises:
         InvalidInput: no run, two of one name, a baseline that is none of them, or what `evaluate` refuses.
@@ -96,9 +103,9 @@ def compare(
         >>> first = Run("bm25", {"q1": {"b": 2.0, "a": 1.0}, "q2": {"a": 2.0, "b": 1.0}})
         >>> second = Run("colbert", {"q1": {"a": 2.0, "b": 1.0}, "q2": {"b": 2.0, "a": 1.0}})
         >>> print(compare([first, second], qrels, "mrr"))
-        metric  run      n    mean  difference       95 % interval
+        metric  run      n    mean  difference       95 % interval  p, Holm
         mrr     bm25     2  0.5000    baseline
-        mrr     colbert  2  1.0000     +0.5000  [+0.5000, +0.5000]
+        mrr     colbert  2  1.0000     +0.5000  [+0.5000, +0.5000]   0.50...
     """
     names = [run.name for run in runs]
     if not names or len(set(names)) < len(names):
@@ -114,14 +121,24 @@ def compare(
         for metric in reference.values
         for values in ordered
     ]
-    return ComparisonTable(baseline_name, confidence, tuple(rows))
+    return ComparisonTable(baseline_name, confidence, _adjusted(rows))
 
 
 def _comparison(
     values: MetricValues, reference: MetricValues, metric: str, *, num_samples: int, confidence: float, seed: int
 ) -> Comparison:
     own = values.values[metric]
-    difference = None
-    if values is not reference:
-        difference = bootstrap(own, reference.values[metric], num_samples=num_samples, confidence=confidence, seed=seed)
-    return Comparison(values.run_name, metric, values.num_queries, float(own.mean()), difference)
+    row = Comparison(values.run_name, metric, values.num_queries, float(own.mean()), None)
+    if values is reference:
+        return row
+    theirs = reference.values[metric]
+    return replace(
+        row,
+        difference=bootstrap(own, theirs, num_samples=num_samples, confidence=confidence, seed=seed),
+        p_value=randomization_test(own, theirs, num_samples=num_samples, seed=seed),
+    )
+
+
+def _adjusted(rows: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    adjusted = iter(holm([row.p_value for row in rows if row.p_value is not None]))
+    return tuple(row if row.p_value is None else replace(row, p_adjusted=next(adjusted)) for row in rows)

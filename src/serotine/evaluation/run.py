@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serotine._lazy import require
 from serotine.errors import InvalidInput
 from serotine.evaluation._files import numbered_lines, write_lines
 from serotine.evaluation._ids import id_text, require_one_word
 from serotine.types import RerankResult
+
+if TYPE_CHECKING:
+    from serotine.evaluation.comparison import ComparisonTable
+    from serotine.evaluation.qrels import Qrels
 
 __all__ = ["Results", "Run"]
 
@@ -135,6 +139,35 @@ class Run:
                 for query, ranking in self.rankings.items()
             },
         )
+
+    def without(self, excluded: Mapping[str, Collection[str]]) -> Run:
+        """Return the run without the documents that each query excludes, ``{query id: document ids}``.
+
+        A collection may rule documents out for a query, such as the page that it was asked about: see `BrightDataset`.
+        """
+        return Run(
+            self.name,
+            {
+                query: {document: score for document, score in ranking.items() if document not in left_out}
+                for query, ranking in self.rankings.items()
+                for left_out in [frozenset(excluded.get(query, ()))]
+            },
+        )
+
+    def compare(
+        self, others: Run | Sequence[Run], qrels: Qrels, metrics: Any = None, **options: Any
+    ) -> ComparisonTable:
+        """Set other runs against this one: their means, differences, intervals and p-values, as a table to print.
+
+        options: those of `serotine.evaluation.compare`, with this run as the baseline.
+
+        Example:
+            >>> table = colbert.compare([bm25, dense], qrels, ["ndcg@10", "recall@100"])  # doctest: +SKIP
+        """
+        from serotine.evaluation.comparison import compare
+
+        runs = [others] if isinstance(others, Run) else list(others)
+        return compare([self, *runs], qrels, metrics, **options)
 
     def to_results(self) -> list[list[RerankResult]]:
         """Return one list of ``{"id", "score"}`` per query, in order: the inverse of `from_results`, ids as text."""

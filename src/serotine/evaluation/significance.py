@@ -1,7 +1,8 @@
-"""How sure is a mean, or the difference of two?  Percentile bootstrap intervals over queries."""
+"""How sure is a mean, or the difference of two?  Bootstrap intervals over queries, the paired randomization test."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from serotine.errors import InvalidInput
 
-__all__ = ["Interval", "bootstrap"]
+__all__ = ["Interval", "bootstrap", "holm", "randomization_test"]
 
 _DRAWS_AT_ONCE = 2**21
 """Query numbers drawn together: 2 arrays of 16 MiB whatever the number of queries."""
@@ -63,23 +64,83 @@ def bootstrap(
         >>> round(interval.mean, 3), interval.excludes_zero, interval.num_queries
         (0.375, True, 4)
     """
-    differences = _finite(values, "values")
-    if baseline is not None:
-        subtrahend = _finite(baseline, "baseline")
-        if len(subtrahend) != len(differences):
-            raise InvalidInput(
-                f"values are of {len(differences)} queries and baseline of {len(subtrahend)}; "
-                "a paired interval needs both on the same queries"
-            )
-        differences = differences - subtrahend
+    differences = _finite(values, "values") if baseline is None else _paired(values, baseline)
     if not 0.0 < confidence < 1.0:
         raise InvalidInput(f"confidence must lie between 0 and 1, such as 0.95, got {confidence!r}")
-    if num_samples < 100:
-        raise InvalidInput(f"num_samples must be at least 100, got {num_samples}: quantiles need samples beyond them")
+    _check_samples(num_samples)
     means = _sample_means(differences, num_samples, np.random.default_rng(seed))
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(means, [tail, 1.0 - tail])
     return Interval(float(differences.mean()), float(low), float(high), confidence, len(differences))
+
+
+def randomization_test(
+    values: npt.ArrayLike, baseline: npt.ArrayLike, *, num_samples: int = 10_000, seed: int = 0
+) -> float:
+    """Return the two-sided p-value of the mean difference: how often chance alone gives one as large.
+
+    values, baseline: float ``(num_queries,)``, the same queries in the same order. If the two systems were alike, each
+    query's two values might as well be exchanged, which turns the sign of its difference. ``num_samples`` times the
+    signs are drawn anew; the p-value is the share of draws, the real one counted among them, whose mean is as far from
+    zero. It is therefore never below ``1 / (num_samples + 1)``. The same seed gives the same value.
+
+    Raises:
+        InvalidInput: as `bootstrap`.
+
+    Source: Smucker, Allan & Carterette 2007; Phipson & Smyth 2010 for counting the real one. Cost as `bootstrap`.
+
+    Example:
+        >>> p = randomization_test([0.9, 0.8, 0.7, 0.9, 0.8, 0.9, 0.6, 0.7], [0.1, 0.2, 0.2, 0.1, 0.3, 0.2, 0.1, 0.3])
+        >>> 2 / 2**8 / 2 < p < 2 / 2**8 * 2
+        True
+    """
+    differences = _paired(values, baseline)
+    _check_samples(num_samples)
+    generator = np.random.default_rng(seed)
+    # Means that are equal but for the order of their additions count as equal.
+    threshold = abs(differences.mean()) * (1 - 1e-12)
+    samples_at_once = max(1, _DRAWS_AT_ONCE // len(differences))
+    reached = 0
+    for start in range(0, num_samples, samples_at_once):
+        shape = (min(samples_at_once, num_samples - start), len(differences))
+        signs = generator.integers(2, size=shape, dtype=np.int8) * 2.0 - 1.0
+        reached += int((np.abs(signs @ differences) / len(differences) >= threshold).sum())
+    return (reached + 1) / (num_samples + 1)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values that hold for all comparisons of a table together, in the given order.
+
+    An adjusted value below 0.05 means: the chance of *any* false difference in the table is at most 5 %.
+
+    Source: Holm 1979.
+
+    Example:
+        >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
+        [0.03, 0.06, 0.06]
+    """
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, position in enumerate(sorted(range(len(p_values)), key=lambda position: p_values[position])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[position]))
+        adjusted[position] = largest
+    return adjusted
+
+
+def _paired(values: npt.ArrayLike, baseline: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return the differences, query by query."""
+    minuend, subtrahend = _finite(values, "values"), _finite(baseline, "baseline")
+    if len(subtrahend) != len(minuend):
+        raise InvalidInput(
+            f"values are of {len(minuend)} queries and baseline of {len(subtrahend)}; "
+            "a paired comparison needs both on the same queries"
+        )
+    return minuend - subtrahend
+
+
+def _check_samples(num_samples: int) -> None:
+    if num_samples < 100:
+        raise InvalidInput(f"num_samples must be at least 100, got {num_samples}: quantiles need samples beyond them")
 
 
 def _finite(values: npt.ArrayLike, what: str) -> npt.NDArray[np.float64]:

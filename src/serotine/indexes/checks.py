@@ -27,6 +27,7 @@ __all__ = [
     "is_id",
     "is_list_of_ids",
     "new_ids",
+    "optional_positive_int",
     "positive_int",
     "read_ids",
     "read_only",
@@ -55,6 +56,14 @@ class Subset(NamedTuple):
         """What one query may return."""
         return self.ids[0 if self.is_shared else query]
 
+    def part(self, start: int, num_queries: int) -> Subset:
+        """What the queries from start on may return."""
+        return self if self.is_shared else Subset(self.ids[start : start + num_queries], is_shared=False)
+
+    def argument(self) -> list[Any]:
+        """The subset as an argument of a call."""
+        return self.ids[0] if self.is_shared else self.ids
+
 
 def index_path(folder: str | os.PathLike[str] | None, name: str | None) -> Path | None:
     """Return where an index lives on disk, None for one in memory: both arguments are None then."""
@@ -75,6 +84,11 @@ def positive_int(value: Any, *, name: str) -> int:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < 1:
         raise InvalidInput(f"{name} must be a whole number >= 1, got {value!r}")
     return int(value)
+
+
+def optional_positive_int(value: Any, *, name: str) -> int | None:
+    """Return a whole number >= 1, or None."""
+    return None if value is None else positive_int(value, name=name)
 
 
 def seconds(value: Any, *, name: str) -> float:

@@ -166,7 +166,7 @@ class CachedContrastive(Contrastive):
             synchronized(self.score_metric, gradients=False)  # type: ignore[arg-type]
         with torch.no_grad():
             everywhere = gather_documents(own) if self.gather_across_devices else own
-        self._warn_if_alone(everywhere)
+        self._check_negatives(everywhere)
         leaves = (queries.tokens.detach().requires_grad_(), everywhere.tokens.detach().requires_grad_())
         sums = [torch.zeros_like(leaf) for leaf in (*leaves, *parameters)]
         sides = (queries._replace(tokens=leaves[0]), everywhere._replace(tokens=leaves[1]))
@@ -177,6 +177,7 @@ class CachedContrastive(Contrastive):
                 if gradient is not None:
                     total += gradient
             loss = loss + part.detach()
+            del part, gradient, gradients  # before those of the next few queries are made
         of_queries, of_documents, *of_scorer = sums
         if self.gather_across_devices:
             of_documents = sum_own_part(of_documents)

@@ -41,11 +41,12 @@ class Contrastive(nn.Module):
         temperature: divides scores. MaxSim grows with the number of query tokens; a score that is an average
             (``ColBERTScores(length_normalize=True)``, `XTRScores`) wants a small one, around 1 / query tokens.
 
-    A batch of one query with one document has no negatives: its loss and gradients are 0, which is logged once.
+    A batch of one query with one document has no negatives: its loss and gradients are 0. As the last batch of an epoch
+    that is logged once; if training begins so, it is an error.
 
     Raises:
-        InvalidInput: a column is missing or its rows do not match; it is named. SerotineError: the loss is not finite;
-            the step, column and row are named.
+        InvalidInput: a column is missing or its rows do not match, or batches have no negatives; the column or step is
+            named. SerotineError: the loss is not finite; the step, column and row are named.
 
     Source: Khattab & Zaharia 2020, section 3.3; PyLate's arguments.
     """
@@ -71,13 +72,13 @@ class Contrastive(nn.Module):
         self.temperature = positive(temperature, "temperature")
         self._views: tuple[View, ...] = ((None, 1.0),)
         self._watch = StepWatch()
-        self._warned = False
+        self._had_negatives = self._warned = False
 
     def forward(self, sentence_features: Iterable[Features], labels: Tensor | None = None) -> Tensor:  # noqa: ARG002
         """Return the loss of a batch, a scalar. labels are not used."""
         queries, own = embed(self.model, read_columns(sentence_features, loss=type(self).__name__))
         documents = gather_documents(own) if self.gather_across_devices else own
-        self._warn_if_alone(documents)
+        self._check_negatives(documents)
         loss = torch.stack(list(self._part_losses(queries, documents))).sum()
         return self._watch(loss, queries, own)
 
@@ -96,14 +97,20 @@ class Contrastive(nn.Module):
             total = torch.stack(losses).sum()
             yield total / number if self.size_average else total
 
-    def _warn_if_alone(self, documents: Documents) -> None:
-        if documents.mask.shape[0] * documents.mask.shape[1] == 1 and not self._warned:
+    def _check_negatives(self, documents: Documents) -> None:
+        """Raise InvalidInput if there is one document in this batch and were no more before."""
+        if documents.mask.shape[0] * documents.mask.shape[1] > 1:
+            self._had_negatives = True
+            return
+        problem = (
+            f"step {self._watch.number + 1}: {type(self).__name__} got a batch of one query with one document, which "
+            "without negatives has a loss of 0 and teaches nothing"
+        )
+        if torch.is_grad_enabled() and not self._had_negatives:
+            raise InvalidInput(f"{problem}. Use per_device_train_batch_size=2 or more, or add a column of negatives")
+        if not self._warned:
             self._warned = True
-            logger.warning(
-                "%s got a batch of one query with one document: without negatives its loss is 0 and teaches nothing. "
-                "Use larger batches, or dataloader_drop_last=True if it is the last of an epoch",
-                type(self).__name__,
-            )
+            logger.warning("%s. If it is the last of an epoch, dataloader_drop_last=True leaves it out", problem)
 
     def get_config_dict(self) -> dict[str, Any]:
         """Return the settings, for model cards."""

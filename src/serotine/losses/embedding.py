@@ -73,12 +73,10 @@ def read_columns(
     num_documents: documents of each query, if there is one column of documents and labels tell.
 
     Raises:
-        InvalidInput: no column of documents, no rows, or a column whose rows do not match the queries; it is named.
+        InvalidInput: no column of documents, no rows, a column whose rows do not match the queries, or that was
+            tokenised without a task; it is named.
     """
-    features = [
-        {**column, "task": column.get("task") or ("query" if position == 0 else "document")}
-        for position, column in enumerate(sentence_features)
-    ]
+    features = [_own_features(column) for column in sentence_features]
     if len(features) < 2:
         raise InvalidInput(
             f"{loss} needs a column of queries and at least one of documents, got {len(features)} column(s): "
@@ -87,11 +85,27 @@ def read_columns(
     num_queries = _get_batch_size(features[0])
     if num_queries == 0:
         raise InvalidInput(f"{loss} got a batch without rows in column 0 (queries)")
+    for position, column in enumerate(features):
+        if column.get("task") is None:
+            raise InvalidInput(
+                f"{loss}: column {position} was tokenised neither as queries nor as documents, so without the model's "
+                "markers and lengths. Give the trainer data_collator=serotine.utils.ColBERTCollator(model.tokenize)"
+            )
     given = num_documents if len(features) == 2 else None
     counts = [
         _counts(features[position], position, num_queries, given, loss=loss) for position in range(1, len(features))
     ]
     return Columns(features, num_queries, counts)
+
+
+def _own_features(column: Features) -> Features:
+    """Leave out the features of other columns whose names begin with this one's.
+
+    Sentence Transformers' trainer tells columns apart by how keys begin, so that "negative" gets "1_input_ids" and the
+    like, which are those of "negative_1".
+    """
+    others = tuple(key.removesuffix("input_ids") for key in column if key.endswith("_input_ids"))
+    return {key: value for key, value in column.items() if not (others and key.startswith(others))}
 
 
 def _counts(

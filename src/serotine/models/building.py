@@ -185,23 +185,35 @@ def _set_prefixes(model: ColBERT, settings: Settings) -> None:
         text = text.removeprefix(before.get(task) or "").removeprefix(prefix)
         model.prompts[task] = prefix + text
         model._prefixes[task] = prefix
-    _add_tokens(model[0], [prefix for prefix in prefixes.values() if prefix])
+    model._vocabulary_grew = _add_tokens(model[0], [prefix for prefix in prefixes.values() if prefix])
 
 
-def _add_tokens(transformer: Transformer, prefixes: list[str]) -> None:
+def _add_tokens(transformer: Transformer, prefixes: list[str]) -> bool:
+    """Make each prefix one token; return whether the backbone got embeddings that its files do not have."""
     tokenizer = transformer.tokenizer
     if tokenizer is None:
-        return
+        return False
     missing = [prefix for prefix in dict.fromkeys(prefixes) if not _is_one_token(tokenizer, prefix)]
     if not missing:
-        return
+        return False
     # Not normalised: a lower-casing tokenizer would never find "[Q] " in a text otherwise. Added one by one
     # and as plain tokens of the special kind, so that the tokenizer's other special tokens stay what they are.
     added = [AddedToken(prefix, normalized=False, special=True) for prefix in missing]
     tokenizer.add_tokens(added, special_tokens=True)
     # Some vocabularies are padded beyond the tokenizer's: never make them smaller.
-    if len(tokenizer) > transformer.model.get_input_embeddings().weight.shape[0]:
-        transformer.model.resize_token_embeddings(len(tokenizer))
+    exported = transformer.backend != "torch"
+    config, network = transformer.config, transformer.model
+    words = config.get_text_config().vocab_size if exported else network.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) <= words:
+        return False
+    if exported:
+        raise InvalidInput(
+            f"the markers {missing} are not in the vocabulary, and a model for {transformer.backend} cannot be given "
+            "more words: load it with backend='torch', save it, and export what was saved; or pass query_prefix='' "
+            "and document_prefix=''"
+        )
+    network.resize_token_embeddings(len(tokenizer))
+    return True
 
 
 def _is_one_token(tokenizer: Any, prefix: str) -> bool:

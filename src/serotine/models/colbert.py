@@ -2,31 +2,29 @@
 defaults, PyLate's arguments and an encoding path of its own.
 
 It saves only modules of Sentence Transformers, so that what it saves loads there with identical output.
-`building.py` completes the modules, `tokenizing.py` makes tokens, `encoding.py` has the encode methods, `inference.py`
-runs the model; this file is the constructor, the settings and the scores.
+`loading.py` loads modules and `building.py` completes them, `tokenizing.py` makes tokens, `encoding.py` has the encode
+methods, `inference.py` runs the model, `scoring.py` has the scores; this file is the constructor and the settings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from serotine.errors import InvalidInput
 from serotine.models import building
-from serotine.models.encoding import Encoder
+from serotine.models.card import ColBERTModelCardData, with_model_id
+from serotine.models.formats.pylate import save_pylate
+from serotine.models.loading import MARKER_SECOND
+from serotine.models.scoring import ScoringEncoder
 from serotine.models.settings import Settings, apply_lengths, positive_int, read_lengths, read_skiplist
-from serotine.scores import Scorer, load_scorer, maxsim, maxsim_pairwise, save_scorer
-from serotine.scores.scorer_files import SCORER_FOLDER
-from serotine.types import TokenMatrix
 
 __all__ = ["ColBERT"]
 
 
-class ColBERT(Encoder):
+class ColBERT(ScoringEncoder):
     """A late-interaction encoder: one vector per token of a query or document.
 
     Loads late-interaction checkpoints (of Sentence Transformers, PyLate, Stanford ColBERT) with their own
@@ -46,6 +44,7 @@ class ColBERT(Encoder):
         truncate_dim: encode to the leading dimensions only, normalised again (Matryoshka models).
         similarity_fn_name: "maxsim" (default) or "meanmaxsim"; PyLate's "MaxSim" is understood.
         tokenizer_kwargs, use_auth_token: PyLate's names for processor_kwargs and token.
+        allow_pickled_weights: read pytorch_model.bin where there are no safetensors.
         options: every other argument of `MultiVectorEncoder` (default_prompt_name, cache_folder, revision,
             local_files_only, trust_remote_code, model_kwargs, config_kwargs, backend, ...).
 
@@ -53,9 +52,13 @@ class ColBERT(Encoder):
 
     Raises:
         InvalidInput: a setting that the backbone cannot have, such as a length above its maximum.
+        CorruptModel: a file of the model is missing, or is not what it should be.
+        UntrustedModel: the model brings or names code, or has only pickled weights, and neither was allowed.
 
     Sources: Khattab & Zaharia 2020 (ColBERT); Chaffin & Sourty 2025 (PyLate, whose arguments these are).
     """
+
+    model_card_data_class = ColBERTModelCardData
 
     def __init__(
         self,
@@ -77,6 +80,7 @@ class ColBERT(Encoder):
         similarity_fn_name: Any = None,
         tokenizer_kwargs: dict[str, Any] | None = None,
         use_auth_token: bool | str | None = None,
+        allow_pickled_weights: bool = False,
         **options: Any,
     ) -> None:
         self._given = Settings(
@@ -93,9 +97,11 @@ class ColBERT(Encoder):
         self.truncate_dim = positive_int(truncate_dim, name="truncate_dim")
         self._bias = bias
         self._origin: building.Origin = "modules" if model_name_or_path is None else "checkpoint"
+        self._allow_pickles = allow_pickled_weights
         self._trained_modules: set[int] = set()
         self._prefixes = {"query": "", "document": ""}
         self._tokenizer_lock = building.CopyableLock()
+        self._vocabulary_grew = False
         if tokenizer_kwargs is not None:
             options["processor_kwargs"] = {**tokenizer_kwargs, **(options.get("processor_kwargs") or {})}
         if use_auth_token is not None:
@@ -108,10 +114,9 @@ class ColBERT(Encoder):
             similarity_fn_name=None if similarity_fn_name is None else _name_of(similarity_fn_name),
             **options,
         )
-        # Beside the modules, not among them: these run one after another, and the plain class must load them all.
-        self.__dict__["_scorer"] = None
-        if model_name_or_path is not None and (Path(model_name_or_path) / SCORER_FOLDER / "config.json").is_file():
-            self.use_scorer(load_scorer(model_name_or_path, device=self.device))
+        if model_name_or_path is not None:
+            hub = ("token", "cache_folder", "revision", "local_files_only")
+            self._load_scorer(model_name_or_path, **{name: options[name] for name in hub if name in options})
         width = self.get_embedding_dimension()
         if self.truncate_dim is not None and width is not None and self.truncate_dim > width:
             raise InvalidInput(f"truncate_dim={truncate_dim} is more than the {width} dimensions of the model")
@@ -121,26 +126,7 @@ class ColBERT(Encoder):
         """Load a model from a folder: PyLate's name for calling the constructor."""
         return cls(input_path)
 
-    # Hooks of Sentence Transformers: where the modules come from, and the moment to complete them.
-
-    def _load_default_modules(self, *args: Any, **kwargs: Any) -> Any:
-        # A folder without modules.json: a bare backbone, or a Stanford checkpoint (which has prefixes).
-        modules, module_kwargs = super()._load_default_modules(*args, **kwargs)
-        if not self._legacy.prefixes and not building.is_retrieval_backbone(modules):
-            self._origin = "fresh"
-        return modules, module_kwargs
-
-    def _load_converted_modules(self, *args: Any, **kwargs: Any) -> Any:
-        # A checkpoint of another kind: a dense model, or an early PyLate one (which has prefixes).
-        modules, module_kwargs = super()._load_converted_modules(*args, **kwargs)
-        if not self._legacy.prefixes:
-            self._origin = "fresh"
-        return modules, module_kwargs
-
-    def _load_config_modules(self, *args: Any, **kwargs: Any) -> Any:
-        modules, module_kwargs = super()._load_config_modules(*args, **kwargs)
-        self._trained_modules = {id(module) for module in modules.values()}
-        return modules, module_kwargs
+    # Hooks of Sentence Transformers: the moment to complete the modules, and what is saved beside them.
 
     def _apply_legacy_fixups(self) -> None:
         # After this, modules are told that the model is ready, and the mask looks its skiplist up.
@@ -158,11 +144,71 @@ class ColBERT(Encoder):
             "do_query_expansion": self.do_query_expansion,
             "attend_to_expansion_tokens": self.attend_to_expansion_tokens,
             "skiplist_words": self.skiplist_words,
+            **({MARKER_SECOND: True} if self._marker_second else {}),
         }
 
+    def add_adapter(self, *args: Any, **kwargs: Any) -> None:
+        """Add an adapter to the backbone, such as LoRA: ``model.add_adapter(peft.LoraConfig(...))``. Extra ``train``.
+
+        Only it and the modules after the backbone are trained from then on, and are saved, with the name of the
+        backbone's own files, which loading needs again.
+
+        Raises:
+            InvalidInput: the backbone has tokens that its files do not have, such as new markers.
+        """
+        if self._vocabulary_grew:
+            raise InvalidInput(
+                f"the markers {list(self._prefixes.values())} are new tokens, which the files of the backbone do not "
+                "have: an adapter saved with this model could not be loaded. Save the model without an adapter first, "
+                "and go on with what is loaded: model.save_pretrained('base'); model = ColBERT('base')"
+            )
+        super().add_adapter(*args, **kwargs)
+
+    def save(self, path: str, *args: Any, format: str = "native", **kwargs: Any) -> None:  # noqa: A002
+        """Save into a folder, as `MultiVectorEncoder` does (``format="native"``) or as PyLate does ("pylate").
+
+        The native format is read by Sentence Transformers too, PyLate's by PyLate 1.6 and Serotine. The other arguments
+        are those of `MultiVectorEncoder.save`.
+
+        Raises:
+            InvalidInput: another format, or a model for which PyLate's has no place.
+        """
+        if format == "native":
+            super().save(path, *args, **kwargs)
+        elif format == "pylate":
+            self._save_pylate(path, *args, **kwargs)
+        else:
+            raise InvalidInput(f"format must be 'native' or 'pylate', got {format!r}")
+
+    def _save_pylate(
+        self,
+        path: str,
+        model_name: str | None = None,
+        create_model_card: bool = True,
+        train_datasets: list[str] | None = None,
+        safe_serialization: bool = True,
+    ) -> None:
+        if not safe_serialization:
+            raise InvalidInput("format='pylate' writes safetensors only")
+        save_pylate(self, path)
+        if create_model_card:
+            self._create_model_card(path, model_name, train_datasets)
+
+    def save_pretrained(self, path: str, *args: Any, **kwargs: Any) -> None:
+        """Save as `save` does: Sentence Transformers' other name for it."""
+        self.save(path, *args, **kwargs)
+
     def _push_to_hub_usage_tip(self, repo_id: str) -> str:
+        kind = type(self)
+        module = "serotine.models" if kind is ColBERT else kind.__module__
         tip = str(super()._push_to_hub_usage_tip(repo_id))
-        return tip.replace("from sentence_transformers import ColBERT", "from serotine.models import ColBERT")
+        return tip.replace(
+            f"from sentence_transformers import {kind.__name__}", f"from {module} import {kind.__name__}"
+        )
+
+    def _update_default_model_id(self, model_card: str) -> str:
+        model_id = self.model_card_data.model_id
+        return with_model_id(model_card, model_id) if model_id else model_card
 
     # Settings are read from and written to the modules, so that the two cannot disagree.
 
@@ -220,75 +266,6 @@ class ColBERT(Encoder):
         settings = Settings(**{**read_lengths(self[0]), **changes})
         settings.check()
         apply_lengths(self[0], settings)
-
-    # Scoring.
-
-    @property
-    def scorer(self) -> Scorer | None:
-        """The learnt score that takes the place of MaxSim in `similarity`, None for MaxSim."""
-        scorer: Scorer | None = self.__dict__.get("_scorer")
-        return scorer
-
-    def use_scorer(self, scorer: Scorer | None) -> None:
-        """Score by a learnt score, and save it with the model; None for MaxSim. Losses do it with theirs.
-
-        Indexes search by MaxSim all the same: fold `TokenWeights` into the vectors, rerank with a `SimilarityMLP`.
-        """
-        if scorer is not None and not isinstance(scorer, Scorer):
-            raise InvalidInput(f"expected a serotine.scores.Scorer or None, got {type(scorer).__name__}")
-        self.__dict__["_scorer"] = scorer
-
-    def save(self, path: str, *args: Any, **kwargs: Any) -> None:
-        """Save as `MultiVectorEncoder` does, and the learnt score, if there is one, in the folder ``scorer``."""
-        super().save(path, *args, **kwargs)
-        if self.scorer is not None:
-            save_scorer(self.scorer, path)
-
-    def similarity(self, embeddings1: Any, embeddings2: Any, **kwargs: Any) -> Tensor:
-        """Score all queries against all documents; takes the options of `serotine.scores.maxsim`.
-
-        device: where to compute, the documents' own by default. Returns a float32 tensor on the documents' device.
-        """
-        return self._score(maxsim, embeddings1, embeddings2, kwargs)
-
-    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any, **kwargs: Any) -> Tensor:
-        """Score query i against document i; everything else as `similarity`."""
-        return self._score(maxsim_pairwise, embeddings1, embeddings2, kwargs)
-
-    def _score(self, function: Callable[..., Any], queries: Any, documents: Any, options: dict[str, Any]) -> Tensor:
-        if self.scorer is not None:
-            return self._score_learnt(function, queries, documents, options)
-        options.setdefault("length_normalize", self.similarity_fn_name == "meanmaxsim")
-        device = options.pop("device", None)
-        if device is None:
-            return torch.as_tensor(function(queries, documents, **options))
-        documents = documents if hasattr(documents, "ndim") or isinstance(documents, TokenMatrix) else list(documents)
-        one = documents if hasattr(documents, "ndim") else next(iter(documents), None)
-        home = one.device if isinstance(one, Tensor) else torch.device("cpu")
-        scores: Tensor = function(_moved(queries, device), _moved(documents, device), **options)
-        return scores.to(home)
-
-    def _score_learnt(
-        self, function: Callable[..., Any], queries: Any, documents: Any, options: dict[str, Any]
-    ) -> Tensor:
-        options.pop("device", None)  # the score is where its parameters are
-        wrong = set(options) - {"queries_mask", "documents_mask"}
-        if wrong:
-            raise InvalidInput(f"{sorted(wrong)} are options of MaxSim, but this model has a learnt score")
-        scorer = self.scorer.pairwise if function is maxsim_pairwise else self.scorer  # type: ignore[union-attr]
-        scores: Tensor = scorer(queries, documents, **options)  # type: ignore[misc]
-        one = documents if hasattr(documents, "ndim") else next(iter(documents), None)
-        return scores.to(one.device) if isinstance(one, Tensor) else scores
-
-
-def _moved(embeddings: Any, device: torch.device | str) -> Any:
-    """Return arrays or tensors as tensors on a device; a packed matrix moves in one piece."""
-    if hasattr(embeddings, "ndim"):
-        return torch.as_tensor(embeddings, device=device)
-    if isinstance(embeddings, TokenMatrix):
-        values = torch.as_tensor(embeddings.values, device=device)
-        return list(torch.split(values, embeddings.lengths.tolist()))
-    return [torch.as_tensor(embedding, device=device) for embedding in embeddings]
 
 
 def _name_of(similarity: Any) -> Any:

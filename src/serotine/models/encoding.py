@@ -22,6 +22,7 @@ from serotine.errors import InvalidInput
 from serotine.models import workers
 from serotine.models.batching import chunks
 from serotine.models.inference import EncodedChunk, EncodeOptions, encode_chunk, raw_outputs
+from serotine.models.nesting import flattened, regrouped
 from serotine.models.pooling import TokenPooling, choose_pooling
 from serotine.models.settings import positive_int
 from serotine.models.tokenizing import TaskTokenizer
@@ -77,7 +78,8 @@ class Encoder(TaskTokenizer):
         """Encode queries (``is_query=True``, the default) or documents into one vector per token.
 
         Args:
-            sentences: one text, or any iterable of texts (``inputs`` is another name for it).
+            sentences: one text, or any iterable of texts (``inputs`` is another name for it). A list of lists of
+                texts, such as the candidates of several queries, gives a list of lists.
             prompt_name, prompt: text put before each text, after the marker; the task's own by default.
             batch_size: texts in a forward pass at most; batch_tokens: texts x longest text at most (None: 2,048
                 on a CPU, where larger batches are slower, no bound elsewhere).
@@ -105,7 +107,7 @@ class Encoder(TaskTokenizer):
             (views of one array: keeping one keeps all), or with ``packed`` a TokenMatrix.
 
         Raises:
-            InvalidInput: no texts, a dict, bytes, nested lists, None among the texts (its position is named),
+            InvalidInput: no texts, a dict, bytes, None or a list among the texts (its position is named),
                 an unknown prompt name, precision, or pooling.
 
         Cost: one forward pass per batch. A result does not depend on the texts beside it, float rounding apart.
@@ -124,7 +126,11 @@ class Encoder(TaskTokenizer):
             window_overlap=window_overlap,
             to_cpu=packed or (convert_to_numpy and not convert_to_tensor),
         )
-        batch = [texts] if single else texts
+        # To a model of several modalities a list may be one conversation.
+        batch, group_sizes = flattened(texts) if self.modalities == ["text"] else (texts, None)
+        batch = [batch] if single else batch
+        if group_sizes is not None and (packed or output_value is None):
+            raise InvalidInput("a list of lists of texts is neither packed nor given raw: pass one list of texts")
         if output_value is None:
             if packed or precision is not None:
                 raise InvalidInput("output_value=None gives what the model computes: no packing, no other precision")
@@ -139,7 +145,7 @@ class Encoder(TaskTokenizer):
         as_numpy = options.to_cpu
         results: list[Any] = [item for chunk in encoded for item in (chunk.matrix() if as_numpy else chunk.tensors())]
         results = _padded(results) if padding else results
-        return results[0] if single else results
+        return results[0] if single else regrouped(results, group_sizes)
 
     def encode_query(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Encode queries by Sentence Transformers' contract: tensors on the model's device by default.
@@ -303,7 +309,8 @@ class Encoder(TaskTokenizer):
         return (
             isinstance(texts, str)
             or (not hasattr(texts, "__iter__"))
-            or (self.modalities != ["text"] and bool(self.is_singular_input(texts)))
+            # An image may be an array; a generator of images is none.
+            or (self.modalities != ["text"] and not hasattr(texts, "__next__") and bool(self.is_singular_input(texts)))
         )
 
     def _checked(self, texts: Iterable[Any]) -> Iterator[Any]:
@@ -318,8 +325,8 @@ class Encoder(TaskTokenizer):
                 raise InvalidInput(f"text {position} is {type(text).__name__}, expected str")
             elif only_text and isinstance(text, (list, tuple)):
                 raise InvalidInput(
-                    f"text {position} is a {type(text).__name__}: nested lists are not encoded. Flatten them first, "
-                    "and regroup the results"
+                    f"text {position} is a {type(text).__name__}: expected str. Give texts alone, or to encode "
+                    "a list of lists of texts"
                 )
             elif only_text:
                 raise InvalidInput(f"text {position} is {type(text).__name__}, expected str")

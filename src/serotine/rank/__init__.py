@@ -6,8 +6,16 @@ from serotine._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from serotine.rank.reranking import rerank
+    from serotine.rank.xtr import score_xtr
     from serotine.types import RerankResult
 
-__all__ = ["RerankResult", "rerank"]
+__all__ = ["RerankResult", "rerank", "score_xtr"]
 
-__getattr__, __dir__ = lazy_exports(__name__, {"RerankResult": "serotine.types", "rerank": "serotine.rank.reranking"})
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "RerankResult": "serotine.types",
+        "rerank": "serotine.rank.reranking",
+        "score_xtr": "serotine.rank.xtr",
+    },
+)

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 from serotine.errors import InvalidInput
 from serotine.indexes.checks import Subset, positive_int, read_queries, read_subset
+from serotine.indexes.tokens.hits import distinct
+from serotine.indexes.tokens.index import TokenIndex
 from serotine.rank.reranking import rerank
 from serotine.types import DocumentId, Embeddings, RerankResult, TokenMatrix
 
@@ -26,7 +28,7 @@ class SearchableIndex(Protocol):
     A call of an end-to-end index takes the queries, ``k=`` and ``subset=``, and returns rankings. A call of a token
     index takes the queries and ``k=``, and returns a dict whose ``"documents_ids"`` holds for each query and each of
     its tokens the ids of the documents of the nearest vectors; its `get_documents_embeddings` takes lists of ids per
-    query.
+    query. A token index of ours, an `Index`, takes ``subset=``, too.
     """
 
     @property
@@ -81,8 +83,8 @@ class ColBERT:
         batch_size: queries per call of the index. None: 50 for a token index, whose candidates are in memory together;
         all at once for an end-to-end index, which bounds its memory itself.
         subset: ids of the documents that may be returned, one list for all queries or one list per query; nothing known
-        in it returns nothing. A token index is searched first and its candidates filtered then, so a small subset may
-        return fewer than k: raise k_token.
+        in it returns nothing. A token index that is none of ours is searched first and its candidates filtered then, so
+        a small subset may return fewer than k: raise k_token.
 
         Raises:
             InvalidInput: k, k_token, batch_size, the subset or a query is not valid; what the index raises.
@@ -104,8 +106,9 @@ class ColBERT:
         rankings: list[list[RerankResult]] = []
         for start in range(0, len(queries), batch_size):
             stop = start + batch_size
-            subset = None if allowed is None else allowed.ids[0] if allowed.is_shared else allowed.ids[start:stop]
-            rankings += self.index(queries[start:stop], k=k, subset=subset)
+            batch = queries[start:stop]
+            subset = None if allowed is None else allowed.part(start, len(batch)).argument()
+            rankings += self.index(batch, k=k, subset=subset)
         return rankings
 
     def _by_tokens(
@@ -114,17 +117,25 @@ class ColBERT:
         rankings: list[list[RerankResult]] = []
         for start in range(0, len(queries), batch_size):
             batch = queries[start : start + batch_size]
-            hits = self.index(batch, k=k_token)["documents_ids"]
-            candidates = [
-                _candidates(hits_of_query, None if allowed is None else allowed.of_query(query))
-                for query, hits_of_query in enumerate(hits, start=start)
-            ]
+            candidates = self._candidates(batch, k_token, None if allowed is None else allowed.part(start, len(batch)))
             embeddings = self.index.get_documents_embeddings(candidates)
             rankings += [ranking[:k] for ranking in rerank(candidates, batch, embeddings, device=device)]
         return rankings
 
+    def _candidates(self, batch: TokenMatrix, k_token: int, allowed: Subset | None) -> list[list[DocumentId]]:
+        """For each query the documents of its hits."""
+        index: Any = self.index
+        if isinstance(index, TokenIndex):
+            nearest = index.nearest_tokens(batch, k_token, None if allowed is None else allowed.argument())
+            return [nearest.ids_of(distinct(hits.documents)) for hits in nearest.hits]
+        hits_of_queries = index(batch, k=k_token)["documents_ids"]
+        return [
+            _documents(hits, None if allowed is None else allowed.of_query(query))
+            for query, hits in enumerate(hits_of_queries)
+        ]
 
-def _candidates(hits_per_token: Any, allowed: list[DocumentId] | None) -> list[DocumentId]:
+
+def _documents(hits_per_token: Any, allowed: list[DocumentId] | None) -> list[DocumentId]:
     """The documents of all hits, each once, in the order in which they first appear."""
     found = dict.fromkeys(document_id for hits in hits_per_token for document_id in hits)
     if allowed is None:

@@ -5,13 +5,17 @@ blocks that fit a cache, keeps their maxima and the int32 position of each maxim
 backward pass sums the winning rows. Nothing of the size queries x documents x query tokens x document tokens
 exists at any time. The rules for masks, empty documents and sums over query tokens are in `tensors`.
 
-On CUDA both passes are kernels (`triton_maxima`); without the package triton the code here does the same there.
+On CUDA both passes are kernels (`triton_maxima`). Where these cannot run - an older device, no package triton, no C
+compiler, which triton needs - the code here does the same there, slower.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import itertools
+import logging
+import os
+import shutil
 from collections.abc import Iterator
 from functools import cache
 from types import ModuleType
@@ -25,14 +29,17 @@ from serotine.errors import SerotineError
 
 __all__ = ["is_cpu", "known_maxima", "token_maxima"]
 
-# Similarities held at once. On a CPU 2**20 float32 per thread are 4 MiB: small enough to stay near the cores between
-# the matrix product and the maximum; smaller blocks gain little and make threads wait for each other more often,
-# which costs dearly when other processes share the cores. On other devices 2**25 (128 MiB) need few launches.
-_CPU_BLOCK_ELEMENTS = 2**20
+logger = logging.getLogger(__name__)
+
+# Similarities held at once. On a CPU 2**21 float32 are 8 MiB, and twice that for two threads or more: small enough to
+# stay near the cores between the matrix product and the maximum. Half of it is some percent faster on idle cores, and
+# three times slower where other programs share them, because threads then wait for each other at every operation.
+# On other devices 2**25 (128 MiB) need few launches.
+_CPU_BLOCK_ELEMENTS = 2**21
 _DEVICE_BLOCK_ELEMENTS = 2**25
 
-# Embedding values (tokens x dim) that one step of the backward pass handles: 2 MiB of float32, or 64 MiB.
-_CPU_BACKWARD_VALUES = 2**19
+# Embedding values (tokens x dim) that one step of the backward pass handles: 8 MiB of float32, or 64 MiB.
+_CPU_BACKWARD_VALUES = 2**21
 _DEVICE_BACKWARD_VALUES = 2**24
 
 # Rows that the first level of the two-level maximum splits a document into; see _first_maximum.
@@ -167,7 +174,7 @@ def _forward(
     result_dtype = torch.float64 if product_dtype is torch.float64 else torch.float32
     maxima = queries.new_empty(shape, dtype=result_dtype)
     winners = queries.new_empty(shape, dtype=torch.int32) if with_winners else None
-    default = _CPU_BLOCK_ELEMENTS * torch.get_num_threads() if on_cpu else _DEVICE_BLOCK_ELEMENTS
+    default = _CPU_BLOCK_ELEMENTS * min(2, torch.get_num_threads()) if on_cpu else _DEVICE_BLOCK_ELEMENTS
     columns = queries.detach().to(product_dtype).transpose(1, 2)
     for group, document, token in _blocks(shape, documents.shape[2], chunk_elements or default):
         mask = None if documents_mask is None else documents_mask[group, document]
@@ -208,13 +215,22 @@ def _kernels_for(queries: Tensor, documents: Tensor) -> ModuleType | None:
     """Return the kernels for these tensors, None where the code here does the work."""
     if not queries.is_cuda or torch.float64 in (queries.dtype, documents.dtype):
         return None
-    return _triton_kernels()
+    return _triton_kernels() if _device_takes_kernels(queries.device) else None
+
+
+@cache
+def _device_takes_kernels(device: torch.device) -> bool:
+    # Ampere is the first whose matrix units multiply bfloat16.
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 @cache
 def _triton_kernels() -> ModuleType | None:
     # torch for CUDA brings triton with it on Linux; on other systems it may be missing.
     if importlib.util.find_spec("triton") is None:
+        return None
+    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        logger.warning("triton finds no C compiler: MaxSim on CUDA takes a slower path. Install gcc, or set CC")
         return None
     return importlib.import_module("serotine.scores.triton_maxima")
 

@@ -1,7 +1,8 @@
 """Which path scores these embeddings?  `maxsim` and `maxsim_pairwise` over anything that holds token vectors.
 
 numpy arrays, and CPU tensors without gradients, go to the native engine, which shares their memory and computes no
-padding; tensors with gradients, on another device or in float64 go through torch. Both keep one contract.
+padding; tensors with gradients, on another device or in float64 go through torch. Both keep one contract. Each path is
+imported when it is first taken: training needs no engine.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import numpy as np
 
 from serotine.errors import InvalidInput
 from serotine.scores._inputs import find_tensors, listed, needs_tensor_path, pack_side
-from serotine.scores.packed import maxsim_packed, maxsim_packed_pairwise
 from serotine.scores.quantized import Int8TokenMatrix
 from serotine.types import Array, Embeddings
 
@@ -47,7 +47,8 @@ def maxsim(
         masked_as_zero: count a masked document token as similarity 0, as PyLate does, to reproduce its numbers.
             A document's score then depends on how far its batch was padded.
         length_normalize: divide by the number of query tokens that count (MeanMaxSim).
-        chunk_elements: similarities that the torch path holds at once; None: 2**20 per CPU thread, 2**25 elsewhere.
+        chunk_elements: similarities that the torch path holds at once; None: 2**21 on a CPU (2**22 for many threads),
+            2**25 elsewhere.
         num_threads: of the native path; None: all processors. The torch path follows ``torch.set_num_threads``.
 
     Returns:
@@ -208,6 +209,8 @@ def _score_packed(
     documents_per_query: int | None,
     options: _Options,
 ) -> Array:
+    from serotine.scores.packed import maxsim_packed, maxsim_packed_pairwise
+
     query_side = pack_side(queries, queries_mask, what="queries")
     document_side = pack_side(documents, documents_mask, what="documents", masked_as_zero=options.masked_as_zero)
     if isinstance(query_side, Int8TokenMatrix):

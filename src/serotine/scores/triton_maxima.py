@@ -5,7 +5,7 @@ program keeps a tile of similarities in registers, so that no tensor of similari
 Documents end where their last counting token does; no size is read back from the device.
 
 `autograd` imports this module for CUDA tensors only. Products are summed in float32 and not rounded before the maximum,
-the same as in torch's path for that device. Every sum has one order: the same input gives the same bits.
+as in torch's path for that device. Every sum has one order: the same input gives the same bits.
 """
 
 from __future__ import annotations
@@ -23,13 +23,24 @@ __all__ = ["maxima", "maxima_gradients"]
 # Query rows and document tokens of one tile. 64 x 64 float32 similarities are 32 registers a thread with 4 warps.
 _TILE = 64
 
+# Query rows of one tile of their gradient, which gathers and multiplies no matrices: few, so that many programs wait.
+_GATHER_TILE = 16
+
+# Programs that keep a device busy. The queries' gradient divides the documents among so many, and at least
+# _DOCUMENTS_PER_PROGRAM to each, since every part is written out and added up.
+_PROGRAMS = 2048
+_DOCUMENTS_PER_PROGRAM = 16
+
+# How the float32 weights of the documents' gradient are multiplied. "tf32x3" was slower there: 0.29 ms against 0.20.
+_GRADIENT_PRECISION = "ieee"
+
 
 def maxima(
     queries: Tensor, documents: Tensor, documents_mask: Tensor | None, *, with_winners: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Return float32 maxima and, if asked, their int32 positions: ``(groups, num_documents, query_tokens)``.
 
-    Shapes and rules: `serotine.scores.autograd.token_maxima`; one device, no float64. With TF32 allowed in
+    Shapes and rules: `serotine.scores.autograd.token_maxima`; one device, no float64. With TF32 chosen in
     ``torch.backends.cuda.matmul``, float32 products use it, as torch's own do.
     """
     dtype = torch.promote_types(queries.dtype, documents.dtype)
@@ -57,7 +68,7 @@ def maxima(
             query_tiles,
             HAS_MASK=mask is not None,
             WITH_WINNERS=with_winners,
-            PRECISION="tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee",
+            PRECISION=_product_precision(),
             TILE=_TILE,
             BLOCK_DIM=_block_dim(dim, 64 if dtype is torch.float32 else 128),
             num_stages=2,
@@ -78,18 +89,40 @@ def maxima_gradients(
     sizes = (query_tokens, num_documents, document_tokens, dim)
     block_dim = _block_dim(dim, 64)
     column_tiles = triton.cdiv(dim, block_dim)
-    of_queries = torch.empty_like(rows) if wanted[0] else None
+    of_queries = None
     of_documents = torch.empty_like(tokens) if wanted[1] else None
     with _on(rows):
-        if of_queries is not None:
-            tiles = triton.cdiv(query_tokens, _TILE)
-            _queries_gradient_kernel[(tiles * groups, column_tiles)](
-                tokens, winners, weights, of_queries, *sizes, tiles, TILE=_TILE, BLOCK_DIM=block_dim
+        if wanted[0]:
+            tiles = triton.cdiv(query_tokens, _GATHER_TILE)
+            parts = min(_PROGRAMS // (tiles * groups * column_tiles), num_documents // _DOCUMENTS_PER_PROGRAM)
+            parts = max(1, min(parts, 65_535))  # the longest third axis of a grid
+            partial = torch.empty((parts, *rows.shape), dtype=torch.float32, device=rows.device)
+            _queries_gradient_kernel[(tiles * groups, column_tiles, parts)](
+                tokens,
+                winners,
+                weights,
+                partial,
+                *sizes,
+                groups,
+                triton.cdiv(num_documents, parts),
+                tiles,
+                TILE=_GATHER_TILE,
+                BLOCK_DIM=block_dim,
             )
+            of_queries = partial.sum(dim=0).to(rows.dtype)
         if of_documents is not None:
             tiles = triton.cdiv(document_tokens, _TILE)
             _documents_gradient_kernel[(tiles * groups * num_documents, column_tiles)](
-                rows, winners, weights, of_documents, *sizes, tiles, TILE=_TILE, BLOCK_DIM=block_dim, num_stages=2
+                rows,
+                winners,
+                weights,
+                of_documents,
+                *sizes,
+                tiles,
+                PRECISION=_GRADIENT_PRECISION,
+                TILE=_TILE,
+                BLOCK_DIM=block_dim,
+                num_stages=2,
             )
     return of_queries, of_documents
 
@@ -99,7 +132,20 @@ def _mask_and_lengths(mask: Tensor | None) -> tuple[Tensor | None, Tensor | None
     if mask is None:
         return None, None
     ends = torch.arange(1, mask.shape[-1] + 1, dtype=torch.int32, device=mask.device)
-    return mask.contiguous().to(torch.uint8), (mask * ends).amax(dim=-1).to(torch.int32).reshape(-1)
+    return mask.contiguous().view(torch.uint8), (mask * ends).amax(dim=-1).to(torch.int32).reshape(-1)
+
+
+def _product_precision() -> str:
+    """Return how products of float32 are made: as torch was told, TF32, or three of TF32, which keep float32's digits.
+
+    Three products of the matrix units take half the time of one without them, and similarities of unit vectors differ
+    by 3e-7 (benchmarks/gpu_scoring.py). Reading the older name of torch's setting raises where the newer was set.
+    """
+    matmul = torch.backends.cuda.matmul
+    told = matmul.fp32_precision == "tf32" if hasattr(matmul, "fp32_precision") else matmul.allow_tf32
+    if told:
+        return "tf32"
+    return "tf32x3" if torch.version.hip is None else "ieee"
 
 
 def _block_dim(dim: int, largest: int) -> int:
@@ -187,18 +233,22 @@ def _queries_gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: ANN202
     num_documents,  # noqa: ANN001
     document_tokens,  # noqa: ANN001
     dim,  # noqa: ANN001
+    groups,  # noqa: ANN001
+    documents_per_part,  # noqa: ANN001
     query_tiles,  # noqa: ANN001
     TILE: tl.constexpr,  # noqa: N803
     BLOCK_DIM: tl.constexpr,  # noqa: N803
 ):
-    """One program: the sum, for a tile of query rows, of what each won in every document times its weight."""
+    """One program: the sum, for a tile of query rows, of what each won in some documents times its weight."""
     program = tl.program_id(0)
     rows = program % query_tiles * TILE + tl.arange(0, TILE)
     columns = tl.program_id(1) * BLOCK_DIM + tl.arange(0, BLOCK_DIM)
+    part = tl.program_id(2)
     group = (program // query_tiles).to(tl.int64)
+    first = part * documents_per_part
     inside = (rows < query_tokens)[:, None] & (columns < dim)[None, :]
     total = tl.zeros((TILE, BLOCK_DIM), tl.float32)
-    for document in range(num_documents):
+    for document in range(first, tl.minimum(first + documents_per_part, num_documents)):
         text = group * num_documents + document
         place = text * query_tokens + rows
         winner = tl.load(winners + place, mask=rows < query_tokens, other=0)
@@ -207,7 +257,8 @@ def _queries_gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: ANN202
             documents + (text * document_tokens + winner)[:, None] * dim + columns[None, :], mask=inside, other=0.0
         )
         total += weight[:, None] * vectors.to(tl.float32)
-    tl.store(gradient + (group * query_tokens + rows)[:, None] * dim + columns[None, :], total, mask=inside)
+    place = (part * groups + group) * query_tokens + rows
+    tl.store(gradient + place[:, None] * dim + columns[None, :], total, mask=inside)
 
 
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
@@ -221,6 +272,7 @@ def _documents_gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: ANN202
     document_tokens,  # noqa: ANN001
     dim,  # noqa: ANN001
     document_tiles,  # noqa: ANN001
+    PRECISION: tl.constexpr,  # noqa: N803
     TILE: tl.constexpr,  # noqa: N803
     BLOCK_DIM: tl.constexpr,  # noqa: N803
 ):
@@ -246,8 +298,8 @@ def _documents_gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: ANN202
             mask=(rows < query_tokens)[:, None] & (columns < dim)[None, :],
             other=0.0,
         )
-        # Not TF32: gradients of 16-bit inputs are rounded once, at the end.
-        total = tl.dot(won, vectors.to(tl.float32), total, input_precision="ieee")
+        # Gradients of 16-bit inputs are rounded once, at the end.
+        total = tl.dot(won, vectors.to(tl.float32), total, input_precision=PRECISION)
     tl.store(
         gradient + (text * document_tokens + tokens)[:, None] * dim + columns[None, :],
         total,

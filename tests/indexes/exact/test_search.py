@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from serotine.indexes import Exact
 from serotine.indexes.exact import search as search_module
@@ -80,30 +78,6 @@ def test_a_subset_scores_only_its_documents(monkeypatch):
     with_tokens = [i for i in IDS if LENGTHS[i]]
     index(QUERIES[0], subset=with_tokens[:4])
     assert sum(scored) == 4
-
-
-@given(
-    scores=st.lists(st.sampled_from([-1.5, 0.0, 0.5, 2.0]), min_size=1, max_size=30),
-    k=st.integers(1, 8),
-    step=st.integers(1, 9),
-)
-@settings(max_examples=200, deadline=None)
-def test_the_running_top_k_is_the_first_k_of_a_stable_sort(scores, k, step):
-    values = np.array([scores], dtype=np.float32)
-    best = search_module._TopK(1, min(k, len(scores)))
-    for start in range(0, len(scores), step):
-        block = values[:, start : start + step]
-        best.update(0, block, np.arange(start, start + block.shape[1]))
-    order = np.argsort(-values[0], kind="stable")[:k]
-    assert best.of(0) == (values[0][order].tolist(), order.tolist())
-
-
-@given(values=st.lists(st.sampled_from([-1.0, 0.0, 1.0, 3.0]), min_size=1, max_size=20), data=st.data())
-@settings(max_examples=200, deadline=None)
-def test_the_largest_values_are_taken_from_the_left(values, data):
-    k = data.draw(st.integers(1, len(values)))
-    array = np.array(values, dtype=np.float32)
-    assert search_module._largest(array, k).tolist() == sorted(np.argsort(-array, kind="stable")[:k].tolist())
 
 
 def test_the_number_of_threads_changes_nothing():

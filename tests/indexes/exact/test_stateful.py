@@ -15,7 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from serotine.errors import DuplicateDocument
 from serotine.indexes import Exact
-from serotine.indexes.exact import compaction, search
+from serotine.indexes.exact import search
+from serotine.indexes.storage import compaction
 from tests.indexes.samples import assert_ranked, expected, texts
 
 IDS = st.one_of(st.integers(-2, 8), st.sampled_from(["1", "2", "a", "é", "zz"]))

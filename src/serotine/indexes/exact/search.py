@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from serotine.indexes.checks import Subset
-from serotine.indexes.exact.segment import Rows, Segment, Snapshot
+from serotine.indexes.storage.segment import Rows, Segment, Snapshot
+from serotine.indexes.top_k import TopK
 from serotine.scores.packed import maxsim_packed
 from serotine.types import RerankResult, TokenMatrix
 
@@ -55,7 +56,7 @@ def _best(
     num_rows = [len(segment.ids) for segment in snapshot.segments]
     num_candidates = sum(n if rows is None else len(rows) for n, rows in zip(num_rows, candidates, strict=True))
     starts = np.concatenate([[0], np.cumsum(num_rows, dtype=np.int64)])
-    best = _TopK(len(queries), min(k, num_candidates))
+    best = TopK(len(queries), min(k, num_candidates))
     for segment, rows, start in zip(snapshot.segments, candidates, starts[:-1], strict=True):
         for documents, selection, ordinals in _blocks(segment, rows):
             step = max(1, MAX_SCORES // len(ordinals))
@@ -81,46 +82,10 @@ def _blocks(segment: Segment, rows: Rows | None) -> Iterator[tuple[TokenMatrix, 
         start, num_tokens = stop, int(ends[stop - 1])
 
 
-class _TopK:
-    """The k best scores so far of each query, best first; among equal ones the earliest ordinal wins.
-
-    Blocks must come in ascending order of their ordinals: then what is held always precedes what is new.
-    """
-
-    def __init__(self, num_queries: int, k: int) -> None:
-        self._k = k
-        self._scores = np.full((num_queries, k), -np.inf, dtype=np.float32)
-        self._ordinals = np.full((num_queries, k), -1, dtype=np.int64)
-
-    def update(self, first_query: int, scores: npt.NDArray[np.float32], ordinals: Rows) -> None:
-        """Take in scores ``(num_queries, len(ordinals))`` of the queries from first_query on."""
-        for query, row in enumerate(scores, start=first_query):
-            better = np.flatnonzero(row > self._scores[query, -1])
-            if len(better) > self._k:
-                better = better[_largest(row[better], self._k)]
-            if len(better):
-                merged = np.concatenate([self._scores[query], row[better]])
-                order = np.argsort(-merged, kind="stable")[: self._k]
-                self._scores[query] = merged[order]
-                self._ordinals[query] = np.concatenate([self._ordinals[query], ordinals[better]])[order]
-
-    def of(self, query: int) -> tuple[list[float], list[int]]:
-        """Scores and ordinals of a query's best, best first."""
-        filled = self._ordinals[query] >= 0
-        return self._scores[query, filled].tolist(), self._ordinals[query, filled].tolist()
-
-
-def _largest(values: npt.NDArray[np.float32], k: int) -> Rows:
-    """Positions of the k largest values, ascending; of equal values at the border the first ones. Cost O(n)."""
-    border = np.partition(values, len(values) - k)[len(values) - k]
-    above = np.flatnonzero(values > border)
-    equal = np.flatnonzero(values == border)[: k - len(above)]
-    return np.sort(np.concatenate([above, equal]))
-
-
-def _hits(snapshot: Snapshot, starts: Rows, scores: list[float], ordinals: list[int]) -> list[RerankResult]:
-    numbers = (np.searchsorted(starts, ordinals, side="right") - 1).tolist()
+def _hits(snapshot: Snapshot, starts: Rows, scores: npt.NDArray[np.float32], ordinals: Rows) -> list[RerankResult]:
+    numbers = np.searchsorted(starts, ordinals, side="right") - 1
+    rows = (ordinals - starts[numbers]).tolist()
     return [
-        {"id": snapshot.segments[number].ids[ordinal - int(starts[number])], "score": score}
-        for number, ordinal, score in zip(numbers, ordinals, scores, strict=True)
+        {"id": snapshot.segments[number].ids[row], "score": score}
+        for number, row, score in zip(numbers.tolist(), rows, scores.tolist(), strict=True)
     ]

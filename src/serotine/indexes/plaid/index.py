@@ -29,6 +29,7 @@ from serotine.indexes.plaid.progress import is_shown
 from serotine.indexes.plaid.snapshot import Snapshot, describe
 from serotine.indexes.plaid.stats import Stats
 from serotine.indexes.plaid.writer import LOCK_WAIT_S, Writer, lock_waits
+from serotine.indexes.tokens.hits import NearestTokens
 from serotine.scores.packed import available_threads
 from serotine.types import DocumentId, Embeddings, RerankResult
 
@@ -145,6 +146,8 @@ class PLAID(Index):
         self._path = index_path(index_folder, None if is_in_memory else index_name)
         has_device = check_device(device)
         warn_of_unused(
+            "PLAID",
+            "recall= says how thorough a search is, and it runs on the CPU",
             use_fast=use_fast,
             kmeans_niters=kmeans_niters,
             max_points_per_centroid=max_points_per_centroid,
@@ -313,6 +316,16 @@ class PLAID(Index):
             DimensionMismatch: a query has another width.
         """
         return self.snapshot()(queries_embeddings, k, subset, recall=recall, weights=weights)
+
+    def nearest_tokens(self, queries_embeddings: Embeddings, k: int = 10, subset: Any = None) -> NearestTokens:
+        """Return the k stored tokens of the largest dot product with each query token, as far as cells lead to them.
+
+        Cells are looked into, nearest first, until they hold four times k tokens (with recall=1 all of them); the
+        tokens in them are compared by their codes. For `serotine.retrieve.XTR`. Arguments and errors: as a call's.
+
+        Cost: that of decoding what the cells hold, some 8 bytes for each hit and query token.
+        """
+        return self.snapshot().nearest_tokens(queries_embeddings, k, subset)
 
     def get_documents_embeddings(self, documents_ids: Any) -> list[Any]:
         """Return vectors ``(num_tokens, dim)``, read-only, in the order of the ids.

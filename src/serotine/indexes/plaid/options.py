@@ -121,13 +121,16 @@ def check_device(device: Any) -> bool:
     return all(name.partition(":")[0] == "cpu" for name in names)
 
 
-def warn_of_unused(**arguments: Any) -> None:
-    """Say once, for all arguments that were given, that they have no effect. Called by `PLAID.__init__` alone."""
+def warn_of_unused(what: str, advice: str, **arguments: Any) -> None:
+    """Say once, for all arguments that were given, that they have no effect. Called by what takes them itself.
+
+    what: the class or method. advice: what to do instead of passing them.
+    """
     given = ", ".join(f"{name}={value!r}" for name, value in arguments.items() if value is not NOT_GIVEN)
     if given:
         warnings.warn(
-            f"PLAID accepts these arguments of PyLate's, but they have no effect here: {given}. Leave them out; "
-            "recall= says how thorough a search is, and it runs on the CPU",
+            f"{what} accepts these arguments of PyLate's, but they have no effect here: {given}. Leave them out"
+            f"{advice and '; '}{advice}",
             UserWarning,
             stacklevel=3,
         )

@@ -15,6 +15,7 @@ from serotine.errors import InvalidInput, UnknownDocument
 from serotine.indexes.checks import is_id, is_list_of_ids, positive_int, read_ids, read_queries, read_subset
 from serotine.indexes.plaid.options import SearchSettings, recall_or_none
 from serotine.indexes.plaid.stats import CalibrationPoint, Stats
+from serotine.indexes.tokens.hits import NearestTokens, TokenHits
 from serotine.types import Array, DocumentId, Embeddings, RerankResult, TokenMatrix
 
 if TYPE_CHECKING:
@@ -88,6 +89,26 @@ class Snapshot:
             num_threads=settings.num_threads,
         )
         return rankings
+
+    def nearest_tokens(self, queries_embeddings: Embeddings, k: int = 10, subset: Any = None) -> NearestTokens:
+        """Return the nearest stored tokens of each query token; see `PLAID.nearest_tokens`."""
+        native = self._native
+        k = positive_int(k, name="k")
+        queries = read_queries(queries_embeddings, dim=native.dim or None)
+        _check_lengths(queries)
+        allowed = read_subset(subset, len(queries))
+        if len(queries) == 0 or native.num_tokens == 0:
+            nothing = TokenHits(np.empty((0, 0), dtype=np.int64), np.empty((0, 0), dtype=np.float32))
+            return NearestTokens([nothing for _ in queries], native.ids_at)
+        hits = native.nearest_tokens(
+            np.require(queries.values, np.float32, ["C", "A"]),
+            queries.offsets,
+            k=min(k, native.num_tokens),
+            subsets=None if allowed is None else allowed.ids,
+            exhaustive=self._settings.recall == 1,
+            num_threads=self._settings.num_threads,
+        )
+        return NearestTokens([TokenHits(*arrays) for arrays in hits], native.ids_at)
 
     def get_documents_embeddings(self, documents_ids: Any) -> list[Any]:
         """Return the vectors of documents; see `PLAID.get_documents_embeddings`."""

@@ -1,0 +1,138 @@
+"""What do fewer dimensions and fewer vectors cost?  The bundled model's vectors cut and pooled, nDCG@10.
+
+    python benchmarks/smaller_vectors.py --data DATA
+
+For each collection and variant: exact search (float16) and a PLAID index (4 bits, its own default) over the same
+documents and queries. Cut vectors keep their leading dimensions and get length 1 again; pooled documents have a half,
+a third or a quarter of their vectors. Differences are to exact search over the vectors as they are, paired over
+queries, with 95 % bootstrap intervals. Uses the embeddings that benchmarks/embeddings.py keeps, and makes those that
+are missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embeddings import Collection, Texts, cached
+from harness import write_result
+from serotine.evaluation import Run, evaluate_run
+from serotine.evaluation.significance import bootstrap
+from serotine.indexes import PLAID, Exact
+from serotine.types import TokenMatrix
+
+METRIC = "ndcg@10"
+COLLECTIONS = ["scifact", "cranfield", "npl", "selqa", "stackfaq"]
+DIMS = (96, 64, 48)
+FACTORS = (2, 3, 4)
+
+
+def cut(texts: Texts, dim: int) -> TokenMatrix:
+    """Leading dimensions, of length 1."""
+    values = texts.values[:, :dim].astype(np.float32)
+    values /= np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    return TokenMatrix(values.astype(np.float16), texts.offsets)
+
+
+def pooled(texts: Texts, factor: int) -> TokenMatrix:
+    """Documents with fewer vectors, as `encode(pool_factor=...)` makes them."""
+    import torch
+
+    from serotine.models.pooling import HierarchicalPooling
+
+    pooling = HierarchicalPooling(factor)
+    rows = (torch.from_numpy(row.astype(np.float32)) for row in texts.rows())
+    return TokenMatrix.from_arrays([pooling.pool_one(row).numpy().astype(np.float16) for row in rows])
+
+
+def variants(collection: Collection) -> Iterator[tuple[str, TokenMatrix, TokenMatrix]]:
+    """Yield (name, documents, queries)."""
+    documents, queries = collection.documents, collection.queries
+    full = cut(queries, queries.values.shape[1])
+    yield "as they are", cut(documents, documents.values.shape[1]), full
+    for dim in DIMS:
+        yield f"{dim} dimensions", cut(documents, dim), cut(queries, dim)
+    for factor in FACTORS:
+        yield f"pool_factor={factor}", pooled(documents, factor), full
+
+
+def per_query(index: Exact | PLAID, queries: TokenMatrix, collection: Collection) -> list[float]:
+    """nDCG@10 of each judged query."""
+    ids = collection.queries.ids
+    run = Run.from_results(index(queries, k=10), ids)
+    judged = {query: collection.qrels[query] for query in ids if query in collection.qrels}
+    values = evaluate_run(run, judged, [METRIC]).per_query(METRIC)
+    return [values[query] for query in judged]
+
+
+def measure(collection: Collection, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the figures of each variant."""
+    reference: list[float] = []
+    for name, documents, queries in variants(collection):
+        exact = Exact(dtype="float16").add_documents(collection.documents.ids, documents)
+        found = {"exact": per_query(exact, queries, collection)}
+        with tempfile.TemporaryDirectory() as folder:
+            index = PLAID(folder, "index", num_threads=threads, show_progress=False)
+            index.add_documents(collection.documents.ids, documents)
+            found["PLAID"] = per_query(index, queries, collection)
+            num_bytes = index.stats().num_bytes
+        reference = reference or found["exact"]
+        entry: dict[str, Any] = {
+            "tokens": documents.num_tokens,
+            "bytes": {"exact": documents.values.nbytes, "PLAID": num_bytes},
+        }
+        for system, values in found.items():
+            interval = bootstrap(values, reference)
+            difference = {"mean": interval.mean, "low": interval.low, "high": interval.high}
+            entry[system] = {METRIC: float(np.mean(values)), "difference": difference}
+        yield name, entry
+
+
+def means(report: dict[str, dict[str, dict[str, Any]]]) -> dict[str, dict[str, float]]:
+    """Mean difference of each variant over the collections."""
+    names = next(iter(report.values()))
+    return {
+        name: {
+            system: float(np.mean([entries[name][system]["difference"]["mean"] for entries in report.values()]))
+            for system in ("exact", "PLAID")
+        }
+        for name in names
+    }
+
+
+def text(values: dict[str, float]) -> str:
+    """An interval as it is printed."""
+    return f"{values['mean']:+.4f} ({values['low']:+.4f} .. {values['high']:+.4f})"
+
+
+def main() -> None:
+    """Measure, print a line per variant, write results/smaller_vectors.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--collections", nargs="+", default=COLLECTIONS)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    report: dict[str, dict[str, Any]] = {}
+    for name in arguments.collections:
+        report[name] = {}
+        for variant, entry in measure(cached(name, arguments.data), arguments.threads):
+            report[name][variant] = entry
+            print(
+                f"{name:10} {variant:14} {entry['bytes']['PLAID'] / 1e6:7.1f} MB  "
+                f"exact {entry['exact'][METRIC]:.4f} {text(entry['exact']['difference'])}  "
+                f"PLAID {entry['PLAID'][METRIC]:.4f} {text(entry['PLAID']['difference'])}",
+                flush=True,
+            )
+    summary = means(report)
+    for variant, differences in summary.items():
+        print(f"mean       {variant:14} exact {differences['exact']:+.4f}  PLAID {differences['PLAID']:+.4f}")
+    write_result("smaller_vectors", {"collections": report, "mean_difference": summary}, packages=["numpy"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""How does an index of ours keep documents and their vectors, on disk or in memory, through any failure?"""

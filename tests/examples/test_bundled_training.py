@@ -1,0 +1,106 @@
+"""The scripts that train the bundled model run in turn on a small collection, and refuse what tests judge."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+SCRIPTS = Path(__file__).parents[2] / "examples" / "train" / "bundled"
+SOURCES = ("squad-dev", "nq-open-gold", "medquad", "tldr", "openstax", "scitldr", "ms-docs", "wordnet")
+COLLECTIONS = ("scifact", "cranfield", "npl", "selqa", "stackfaq", *SOURCES[:6])
+ANIMALS = ["bat", "owl", "moth", "fox", "hedgehog", "newt", "toad", "badger"]
+HABITS = ["hunts at dusk", "sleeps in winter", "finds its way in the dark", "lives near old trees", "eats beetles"]
+SETTINGS = {
+    "teacher": {"similarity": 0.8, "lexical": 0.2, "mean": 0.0},
+    "repeats": {"tldr": 2},
+    "stage_a": {"steps": 2, "batch": 4, "contrastive": 0.0},
+    "stage_b": [{"steps": 2, "batch": 2, "rank": 2, "keep": 1.0, "contrastive": 1.0}],
+    "scales": [0.5, 1.0],
+}
+
+
+def write_lines(path: Path, rows: list[dict]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "wt", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Collections and training pairs with the names of the real ones, of sentences about animals."""
+    folder = tmp_path / "data"
+    documents = [
+        {"_id": str(number), "title": animal, "text": f"The {animal} {habit}. It is {name}'s {animal} number {number}."}
+        for number, (animal, habit, name) in enumerate((a, h, n) for a in ANIMALS for h in HABITS for n in "XYZ")
+    ]
+    for name in COLLECTIONS:
+        write_lines(folder / name / "corpus.jsonl", documents)
+        queries = [{"_id": f"q{n}", "text": f"In {name}, which animal {HABITS[n]}, and which is it?"} for n in range(5)]
+        write_lines(folder / name / "queries.jsonl", queries)
+        (folder / name / "qrels").mkdir()
+        for split, query in (("test", 0), ("test_heldout", 1), ("train", 2), ("dev", 3)):
+            rows = f"query-id\tcorpus-id\tscore\nq{query}\t{query + 10}\t1\n"
+            (folder / name / "qrels" / f"{split}.tsv").write_text(rows)
+    for source in SOURCES:
+        passage = (
+            "For {} a {} {}. It does so at night, in summer, and very often. Many have seen {} near the river. Rare."
+        )
+        pairs = [
+            {
+                "query": f"{source}: where is {animal} {number}?",
+                "positive": passage.format(source, animal, habit, number),
+            }
+            for animal in ANIMALS[:5]
+            for number, habit in enumerate(HABITS)
+        ]
+        write_lines(folder / source / "pairs.jsonl.gz", pairs)
+    return folder
+
+
+def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPTS / script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_from_pairs_to_a_package(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("peft", reason="adapters are trained with peft")
+    work, trained, package = tmp_path / "work", tmp_path / "trained", tmp_path / "package"
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps(SETTINGS))
+    for script, *arguments in (
+        ("pairs.py", "--data", data, "--out", work),
+        ("candidates.py", "--data", data, "--out", work),
+        ("train.py", "--data", work, "--out", trained, "--settings", settings, "--device", "cpu", "--share", 0.3),
+        ("ship.py", "--trained", trained, "--pairs", work, "--out", package),
+    ):
+        finished = run(script, *arguments)
+        assert finished.returncode == 0, finished.stderr
+    adapter = load_file(package / "adapter.safetensors")
+    assert adapter["projection"].shape == (128, 384)
+    assert adapter["encoder.layer.0.attention.self.query.down"].shape == (2, 384)
+    assert any(np.abs(adapter[name]).max() > 0 for name in adapter if name.endswith(".up"))
+    recipe = json.loads((package / "adapter.json").read_text())
+    stages = [entry["stage"] for entry in recipe["log"]]
+    assert stages == ["lists", "base, 384 dimensions", "start", "A", "B", "B"]
+    assert [entry["scale"] for entry in recipe["log"][-2:]] == SETTINGS["scales"]
+
+
+def test_a_training_query_that_a_test_asks_is_refused(data: Path, tmp_path: Path) -> None:
+    pairs = data / "tldr" / "pairs.jsonl.gz"
+    write_lines(pairs, [{"query": "x", "positive": "xii The moth sleeps in winter. "}])
+    assert run("pairs.py", "--data", data, "--out", tmp_path / "a").returncode == 0
+    judged = json.loads((data / "npl" / "corpus.jsonl").read_text().splitlines()[10])
+    write_lines(pairs, [{"query": "x", "positive": f"{judged['title']} {judged['text'].upper()}"}])
+    refused = run("pairs.py", "--data", data, "--out", tmp_path / "b")
+    assert refused.returncode != 0
+    assert "a positive of tldr is judged by tests only" in refused.stderr
+    assert not (tmp_path / "b").exists()

@@ -1,0 +1,1 @@
+"""Contracts with other frameworks; each file is skipped where its framework is not installed."""

@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <functional>
+#include <limits>
 
 #include "base/parallel.h"
 
@@ -34,21 +35,52 @@ constexpr std::ptrdiff_t kCautious = 6;
 
 constexpr std::uint64_t kTop = 10;
 
-// Tokens that exhaustive scans may read in all: collections are measured with fewer queries the larger they are, but
-// never with fewer than kFewestQueries.
-constexpr std::uint64_t kScannedTokens = std::uint64_t{1} << 26;
-constexpr std::uint64_t kFewestQueries = 16;
+// Copies and versions of a query's source are found by any setting and tell nothing: documents of more than this share
+// of the source's own score are left out with it, up to so many.
+constexpr float kAlike = 0.8F;
+constexpr std::uint64_t kMostAlike = 53;
 
-[[nodiscard]] std::vector<Hit> best_without_source(const View& view, const PseudoQuery& query,
-                                                   const SearchOptions& options, Scratch& scratch) {
-  std::vector<Hit> hits = search(view, {query.tokens.data(), query.num_tokens, nullptr}, nullptr, options, scratch);
-  if (query.source) {
-    std::erase_if(hits, [&](const Hit& hit) {
-      return hit.segment == query.source->segment && hit.document == query.source->document;
-    });
+// Tokens that exhaustive scans may read in all: collections are measured with fewer queries the larger they are, but
+// never with fewer than kFewestQueries: 16 could not tell .96 from 1 (docs/engine.md).
+constexpr std::uint64_t kScannedTokens = std::uint64_t{1} << 26;
+constexpr std::uint64_t kFewestQueries = 48;
+
+// What a setting is to find for a pseudo-query: hits with scores in [least, alike), of which there are so many.
+struct Wanted {
+  std::uint64_t count = 0;
+  float least = 0;
+  float alike = std::numeric_limits<float>::infinity();
+  std::uint64_t num_alike = 0;  // left out, the source among them
+};
+
+[[nodiscard]] std::vector<Hit> hits_of(const View& view, const PseudoQuery& query, const SearchOptions& options,
+                                       Scratch& scratch) {
+  return search(view, {query.tokens.data(), query.num_tokens, nullptr}, nullptr, options, scratch);
+}
+
+[[nodiscard]] bool is_source(const PseudoQuery& query, const Hit& hit) {
+  return query.source && hit.segment == query.source->segment && hit.document == query.source->document;
+}
+
+[[nodiscard]] Wanted scan(const View& view, const PseudoQuery& query, Scratch& scratch) {
+  SearchOptions options;
+  options.k = kTop + 1 + kMostAlike;
+  options.exhaustive = true;
+  const std::vector<Hit> hits = hits_of(view, query, options, scratch);
+  Wanted wanted;
+  const auto source = std::find_if(hits.begin(), hits.end(), [&](const Hit& hit) { return is_source(query, hit); });
+  if (source != hits.end()) {
+    wanted.alike = kAlike * source->score;
   }
-  hits.resize(std::min<std::uint64_t>(hits.size(), kTop));
-  return hits;
+  for (const Hit& hit : hits) {
+    if (is_source(query, hit) || hit.score >= wanted.alike) {
+      ++wanted.num_alike;
+    } else if (wanted.count < kTop) {
+      ++wanted.count;
+      wanted.least = hit.score;
+    }
+  }
+  return wanted;
 }
 
 struct Measured {
@@ -57,21 +89,21 @@ struct Measured {
 };
 
 [[nodiscard]] Measured measure(const View& view, const PseudoQuery& query, Scratch& scratch) {
-  SearchOptions options;
-  options.k = kTop + 1;  // the source may be among them
-  options.exhaustive = true;
-  const std::vector<Hit> wanted = best_without_source(view, query, options, scratch);
-  options.exhaustive = false;
+  const Wanted wanted = scan(view, query, scratch);
   Measured measured;
-  measured.wanted = wanted.size();
-  for (std::size_t point = 0; point < kLadder.size(); ++point) {
+  measured.wanted = wanted.count;
+  SearchOptions options;
+  options.k = kTop + std::max<std::uint64_t>(wanted.num_alike, 1);  // which may come before the wanted ones
+  for (std::size_t point = 0; point < kLadder.size() && wanted.count > 0; ++point) {
     options.cells = kLadder[point].cells;
     options.candidates = kLadder[point].candidates;
     options.rescored = kLadder[point].rescored;
-    for (const Hit& hit : best_without_source(view, query, options, scratch)) {
-      // A document that ties with the last wanted one is as good.
-      measured.found[point] += !wanted.empty() && hit.score >= wanted.back().score ? 1 : 0;
-    }
+    const std::vector<Hit> hits = hits_of(view, query, options, scratch);
+    // A document that ties with the last wanted one is as good.
+    const auto found = std::count_if(hits.begin(), hits.end(), [&](const Hit& hit) {
+      return hit.score >= wanted.least && hit.score < wanted.alike && !is_source(query, hit);
+    });
+    measured.found[point] = std::min(static_cast<std::uint64_t>(found), wanted.count);
   }
   return measured;
 }

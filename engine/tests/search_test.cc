@@ -435,8 +435,8 @@ TEST_CASE("an empty view returns nothing") {
   CHECK(run(view, {tokens.data(), 1, nullptr}, {}).empty());
 }
 
-TEST_CASE("calibration rises along its ladder, and does not depend on threads") {
-  const View& view = mixed().view();
+// The beginnings of documents of the first segment.
+std::vector<PseudoQuery> pseudo_queries(const View& view) {
   std::vector<PseudoQuery> queries;
   for (std::uint32_t i = 0; i < 24; ++i) {
     const std::uint32_t document = 10 + 100 * i;
@@ -444,6 +444,12 @@ TEST_CASE("calibration rises along its ladder, and does not depend on threads") 
     tokens.resize(std::min<std::size_t>(tokens.size(), 16 * kDim));
     queries.push_back({tokens, tokens.size() / kDim, Hit{0, document, 0}});
   }
+  return queries;
+}
+
+TEST_CASE("calibration rises along its ladder, and does not depend on threads") {
+  const View& view = mixed().view();
+  const std::vector<PseudoQuery> queries = pseudo_queries(view);
   double last = 0;
   const auto points = calibrate(view, queries, 1, [&](double fraction) {
     CHECK(fraction >= last);
@@ -459,6 +465,14 @@ TEST_CASE("calibration rises along its ladder, and does not depend on threads") 
   CHECK(calibrate(view, queries, 3, {}) == points);
   CHECK(calibrate(view, {}, 1, {}).empty());
   CHECK(point_for({}, 0.9F).rescored > 0);
+}
+
+TEST_CASE("copies of a pseudo-query's source do not make a calibration easy") {
+  View view = mixed().view();
+  view.segments.resize(1);
+  const std::vector<PseudoQuery> queries = pseudo_queries(view);
+  view.segments.resize(12, view.segments.front());
+  CHECK(calibrate(view, queries, 1, {}).front().recall < 0.9F);  // any setting finds the eleven copies
 }
 
 TEST_CASE("a search takes the cheapest point that reached its recall, and two beyond it") {

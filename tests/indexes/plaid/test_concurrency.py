@@ -27,6 +27,14 @@ def coded():
     return PLAID(None).add_documents(COLLECTION.ids, COLLECTION.documents)
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as a shell's foreground has it: in the background SIGINT is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_a_snapshot_stays_what_it_is(tmp_path):
     index = PLAID(tmp_path, "index").add_documents(COLLECTION.ids, COLLECTION.documents)
     snapshot = index.snapshot()
@@ -155,7 +163,8 @@ def test_an_open_index_works_in_forked_processes(tmp_path):
 
 
 INTERRUPTED = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background of a shell ignores it
 import numpy as np
 from serotine.indexes import PLAID
 from serotine.indexes.plaid import writer
@@ -205,7 +214,7 @@ def test_an_interrupt_ends_a_change_soon_and_changes_nothing(tmp_path, begin_at,
     assert not list((tmp_path / "index" / "tmp").glob("*"))
 
 
-def test_an_interrupt_ends_a_large_batch_of_queries_soon(coded):
+def test_an_interrupt_ends_a_large_batch_of_queries_soon(coded, interruptible):
     queries = QUERIES * 5000
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()

@@ -19,6 +19,9 @@ namespace {
 constexpr std::uint64_t kTokensPerCell = 96;    // of the collection
 constexpr std::uint64_t kSampledPerCell = 100;  // enough; a cell's mean needs no more
 constexpr std::uint64_t kMinSampledPerCell = 8;
+constexpr std::uint64_t kTellingPerCell = 48;  // fewer fit their own cells much better than other vectors will
+constexpr std::uint64_t kHeldOut = 16;         // one block in so many is then measured instead of trained on
+constexpr std::uint64_t kBlockRows = 1'024;    // whole documents: tokens of one resemble each other
 constexpr std::uint64_t kMaxSampleRows = std::uint64_t{1} << 24;  // int8 codes of so many rows add up within 32 bits
 constexpr std::uint64_t kMaxCells = std::uint64_t{1} << 24;
 constexpr std::uint64_t kResidualRows = 32'768;  // that the residual tables are made from
@@ -33,6 +36,30 @@ std::uint64_t cells_for(std::uint64_t tokens) {
 
 std::uint64_t cells_supported_by(std::uint64_t sampled) {
   return std::bit_floor(std::max<std::uint64_t>(sampled / kMinSampledPerCell, 1));
+}
+
+// Takes every kHeldOut-th block of rows out of a sample that has few rows for each of its cells, and enough in all.
+Sample hold_out(Sample& sample, std::uint64_t num_cells, std::uint64_t dim) {
+  Sample held;
+  const std::uint64_t num_groups = sample.num_rows / (kHeldOut * kBlockRows);
+  if (sample.num_rows >= num_cells * kTellingPerCell || num_groups == 0) {
+    return held;
+  }
+  held.unit = sample.unit;
+  held.num_rows = num_groups * kBlockRows;
+  held.rows = AlignedBuffer<std::int8_t>(held.num_rows * dim);
+  std::int8_t* rows = sample.rows.data();
+  std::uint64_t num_kept = 0;
+  std::uint64_t num_held = 0;
+  for (std::uint64_t row = 0; row < sample.num_rows; ++row) {
+    const bool is_held = row / kBlockRows % kHeldOut == kHeldOut / 2 && num_held < held.num_rows;
+    std::int8_t* target = is_held ? held.rows.data() + num_held++ * dim : rows + num_kept++ * dim;
+    if (target != rows + row * dim) {
+      std::copy_n(rows + row * dim, dim, target);
+    }
+  }
+  sample.num_rows = num_kept;
+  return held;
 }
 
 // What residuals are like: of evenly spread rows of the sample, each against the cell that the encoder would give it.
@@ -113,11 +140,27 @@ std::uint64_t count_tokens(const Originals& originals) {
   return tokens;
 }
 
-// One cell of zeros: for tokens that are all of length 0.
-void use_no_directions(CodebookContent& content) {
-  content.supers.assign(content.rotation.padded_dim(), 0);
-  content.super_begin = {0, 1};
-  content.centroids = content.supers;
+// One cell of zeros for tokens that are all of length 0, else a tree of cells.
+void find_cells(const Sample& sample, std::uint64_t num_cells, const TrainOptions& options, Meter& meter,
+                CodebookContent& content) {
+  const std::uint64_t padded_dim = content.rotation.padded_dim();
+  if (sample.num_rows == 0) {
+    content.supers.assign(padded_dim, 0);
+    content.super_begin = {0, 1};
+    content.centroids = content.supers;
+    return;
+  }
+  TrainedTree tree = train_tree({.rows = sample.rows.data(),
+                                 .num_rows = sample.num_rows,
+                                 .dim = padded_dim,
+                                 .num_cells = num_cells,
+                                 .length = 1.0 / static_cast<double>(sample.unit),
+                                 .seed = options.seed,
+                                 .num_threads = options.num_threads},
+                                meter);
+  content.supers = std::move(tree.supers);
+  content.super_begin = std::move(tree.super_begin);
+  content.centroids = std::move(tree.centroids);
 }
 
 }  // namespace
@@ -131,26 +174,15 @@ CodebookContent train_codebook(const Originals& originals, const TrainOptions& o
   const std::uint64_t wanted_cells = cells_for(std::max(options.collection_tokens, count_tokens(originals)));
   const std::uint64_t max_rows =
       std::min({wanted_cells * kSampledPerCell, options.max_sample_bytes / padded_dim, kMaxSampleRows});
-  const Sample sample = draw_sample(originals, content.rotation, max_rows, options.seed, options.num_threads, meter);
+  Sample sample = draw_sample(originals, content.rotation, max_rows, options.seed, options.num_threads, meter);
+  const std::uint64_t num_cells = std::min(wanted_cells, cells_supported_by(sample.num_rows));
+  const Sample held = hold_out(sample, num_cells, padded_dim);
   content.unit = sample.unit;
-  if (sample.num_rows == 0) {
-    use_no_directions(content);
-  } else {
-    TrainedTree tree = train_tree({.rows = sample.rows.data(),
-                                   .num_rows = sample.num_rows,
-                                   .dim = padded_dim,
-                                   .num_cells = std::min(wanted_cells, cells_supported_by(sample.num_rows)),
-                                   .length = 1.0 / static_cast<double>(sample.unit),
-                                   .seed = options.seed,
-                                   .num_threads = options.num_threads},
-                                  meter);
-    content.supers = std::move(tree.supers);
-    content.super_begin = std::move(tree.super_begin);
-    content.centroids = std::move(tree.centroids);
-  }
+  find_cells(sample, num_cells, options, meter, content);
   meter.stage(0.95, 1);
-  const ResidualStatistics statistics = measure_residuals(
-      sample, {padded_dim, content.supers.data(), content.super_begin, content.centroids.data()}, meter);
+  const ResidualStatistics statistics =
+      measure_residuals(held.num_rows > 0 ? held : sample,
+                        {padded_dim, content.supers.data(), content.super_begin, content.centroids.data()}, meter);
   content.residual_energy = static_cast<float>(statistics.mean_square);
   if (options.nbits < 8) {
     choose_norms(statistics, content);

@@ -91,6 +91,7 @@ class Builder {
     if (options_.retrain && growth.num_tokens >= options_.limits.first_codebook_tokens) {
       growth.kind = Growth::Kind::kTrain;
       growth.first_reencoded = 0;
+      growth.made_for = growth.num_tokens;
       growth.keep_originals = base_.settings.keep_originals;
     } else if (growth.kind == Growth::Kind::kTrain && staging_.live_documents() == 0) {
       // Nothing came: what is there stays as it is.
@@ -121,7 +122,7 @@ class Builder {
     how.dim = next_.settings.dim;
     how.nbits = next_.settings.nbits;
     how.seed = next_.settings.seed;
-    how.collection_tokens = growth.num_tokens;
+    how.collection_tokens = growth.made_for;
     how.num_threads = options_.num_threads;
     how.progress = part_of(options_.progress, 0, 0.5);
     const codec::CodebookContent content = codec::train_codebook(pieces, how);

@@ -22,6 +22,13 @@ bool has_grown(std::uint64_t num_tokens, std::uint64_t trained, std::uint64_t ti
   return num_tokens > 0 && (num_tokens - 1) / times >= trained;
 }
 
+// An index whose half comes in one change is built at once. One that comes bit by bit goes on growing: its codebook
+// will be used up to kRetrainGrowth times what there is.
+std::uint64_t size_to_expect(std::uint64_t staged_tokens, std::uint64_t num_tokens) {
+  const bool comes_at_once = staged_tokens >= num_tokens - num_tokens / 2;
+  return comes_at_once ? num_tokens : num_tokens * kHeadroom;
+}
+
 }  // namespace
 
 Growth decide_growth(const GrowthState& state) {
@@ -30,6 +37,7 @@ Growth decide_growth(const GrowthState& state) {
   for (const Piece& piece : state.pieces) {
     growth.num_tokens += piece.num_tokens;
   }
+  growth.made_for = size_to_expect(state.staged_tokens, growth.num_tokens);
   growth.keep_originals = state.keep_originals;
   growth.codebook = newest_codebook(state.pieces);
   if (growth.codebook == format::kNoCodebook) {

@@ -33,6 +33,10 @@ constexpr double kWidest = 8;
 constexpr double kFullCell = 192;
 constexpr std::uint64_t kFewestCells = 6;
 
+// Cells know directions only. Where vectors have lengths too, the stages before the codes promise less, and so much
+// more is taken through them.
+constexpr double kWithGains = 2;
+
 [[nodiscard]] std::uint64_t scaled(std::uint64_t count, double factor) {
   return static_cast<std::uint64_t>(std::ceil(static_cast<double>(count) * factor));
 }
@@ -47,13 +51,16 @@ Plan make_plan(const format::CalibrationPoint& point, const SearchOptions& optio
   Plan plan;
   plan.rescored = std::max<std::uint64_t>(
       options.rescored ? *options.rescored : scaled(point.rescored + scaled(extra, kRescoredPerHit), share), options.k);
+  const double uncertain = offer.has_gains ? kWithGains : 1;
   plan.candidates = std::max<std::uint64_t>(
-      options.candidates ? *options.candidates : scaled(point.candidates + scaled(extra, kCandidatesPerHit), share),
+      options.candidates ? *options.candidates
+                         : scaled(point.candidates + scaled(extra, kCandidatesPerHit), share * uncertain),
       plan.rescored);
   plan.narrowed = options.rescored.value_or(point.rescored) < kCertain;
   const double kept = static_cast<double>(offer.documents) / static_cast<double>(offer.all_documents);
-  plan.cells = std::max<std::uint64_t>(
-      scaled(options.cells.value_or(point.cells), std::min(1 / std::max(kept, 1e-9), kWidest)), 1);
+  plan.cells = std::max<std::uint64_t>(scaled(options.cells ? *options.cells : scaled(point.cells, uncertain),
+                                              std::min(1 / std::max(kept, 1e-9), kWidest)),
+                                       1);
   const double tokens_per_cell = static_cast<double>(offer.tokens) / kept / static_cast<double>(offer.num_cells);
   if (!options.cells && tokens_per_cell > kFullCell) {
     plan.cells = std::max(scaled(plan.cells, kFullCell / tokens_per_cell), std::min(plan.cells, kFewestCells));

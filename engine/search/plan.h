@@ -16,6 +16,7 @@ struct Offer {
   std::uint64_t all_eligible_tokens = 0;  // of every codebook
   std::uint64_t num_cells = 0;
   std::uint64_t num_lanes = 0;
+  bool has_gains = false;  // some of the vectors are not of length 1
 };
 
 struct Plan {

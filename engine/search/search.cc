@@ -148,6 +148,7 @@ void choose_candidates(Run& run, const codec::Codebook& codebook, const Plan& pl
       offer.documents += state.eligible[number].num_documents();
       offer.tokens += state.eligible[number].num_tokens();
       offer.all_documents += segment.num_documents();
+      offer.has_gains = offer.has_gains || segment.has_gains();
     }
   }
   offer.all_eligible_tokens = all_eligible_tokens;

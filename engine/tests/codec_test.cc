@@ -172,6 +172,18 @@ TEST_CASE("codes of other vectors of the kind are as good as those of the sample
   CHECK(energy > 0.8 * static_cast<double>(opened.codebook->residual_energy()));
 }
 
+TEST_CASE("the energy of a codebook of many cells is that of other vectors, not of the few it was trained on") {
+  const Vectors sample = clustered(20'000, 32, 400, 9);
+  Vectors fresh = clustered(24'000, 32, 400, 9);
+  fresh.values.erase(fresh.values.begin(), fresh.values.end() - 4'000 * 32);
+  const testing::Opened opened = testing::open(train(sample, 4, 1, 8 * 20'000));
+  CHECK(opened.codebook->num_cells() == 2'048);  // 10 vectors each
+  const EncodedTokens tokens = encode(*opened.codebook, fresh, false);
+  const double energy = tokens.residual_energy / 4'000;
+  CHECK(energy < 1.05 * static_cast<double>(opened.codebook->residual_energy()));
+  CHECK(energy > 0.95 * static_cast<double>(opened.codebook->residual_energy()));
+}
+
 TEST_CASE("collections of any small size and shape train, encode and decode") {
   for (const std::uint32_t nbits : {1U, 2U, 4U, 8U}) {
     CAPTURE(nbits);

@@ -214,6 +214,10 @@ TEST_CASE("plans: few documents are rescored, some are flooded, many probed, and
   CHECK(many.cells == 8);
   CHECK(many.candidates == 400);
   CHECK(many.rescored == 100);
+  offer.has_gains = true;
+  CHECK(make_plan(point, {}, offer).cells == 16);
+  CHECK(make_plan(point, {}, offer).candidates == 800);
+  offer.has_gains = false;
   offer.documents = 250'000;
   offer.tokens = 25'000'000;
   CHECK(make_plan(point, {}, offer).cells == 32);

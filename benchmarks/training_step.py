@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import resource
 import statistics
@@ -220,6 +221,8 @@ def main() -> None:
         return
     hidden = ("memory_of", "cached_step")
     shape = {key: value for key, value in vars(arguments).items() if key not in hidden}
+    # Waiting threads spin by default, which costs most where other programs want their cores.
+    shape["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY")
     for part in arguments.parts:
         figures = measure_loss(arguments) if part == "loss" else measure_cached(arguments)
         print(json.dumps(figures, indent=2))

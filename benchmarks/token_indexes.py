@@ -19,10 +19,12 @@ import argparse
 import tempfile
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import embeddings
 from embeddings import Collection, cached
 from harness import write_result
 from serotine.evaluation import Run, evaluate_run
@@ -134,8 +136,11 @@ def main() -> None:
     parser.add_argument("--index", choices=("Voyager", "ScaNN", "PLAID"), default="Voyager")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--first", type=int, help="documents to take, for a trial")
+    parser.add_argument("--embeddings", type=Path, help="folder of the collections, if not that of the bundled model")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", message="XTR ranks by retrieved tokens")
+    if arguments.embeddings:
+        embeddings.CACHE = arguments.embeddings
     collection = cached(arguments.collection)
     if arguments.first:
         collection = collection._replace(documents=collection.documents.first(arguments.first))

@@ -1,6 +1,7 @@
 """What do indexes of single vectors lose against exact search, and do they keep what they promise at full size?
 
     python benchmarks/token_indexes.py scifact                    Voyager with PyLate's settings; up to an hour
+    python benchmarks/token_indexes.py scifact --m 16 --ef-construction 100      a quarter of the work
     python benchmarks/token_indexes.py scifact --index ScaNN      minutes
     python benchmarks/token_indexes.py scifact --index PLAID      XTR alone
 
@@ -19,10 +20,12 @@ import argparse
 import tempfile
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import embeddings
 from embeddings import Collection, cached
 from harness import write_result
 from serotine.evaluation import Run, evaluate_run
@@ -37,13 +40,13 @@ XTR_QUERIES = 50
 BAR = 0.01
 
 
-def opened(kind: str, folder: str, threads: int) -> Index:
-    """The index in a folder, made if missing."""
+def opened(kind: str, folder: str, threads: int, settings: dict[str, int | None]) -> Index:
+    """The index in a folder, made if missing. settings: of Voyager's graph."""
     if kind == "ScaNN":
         return ScaNN("index", index_folder=folder, dtype="float16", num_threads=threads)
     if kind == "PLAID":
         return PLAID(folder, "index", num_threads=threads, show_progress=False)
-    return Voyager(folder, "index", dtype="float16", num_threads=threads)
+    return Voyager(folder, "index", dtype="float16", num_threads=threads, **settings)
 
 
 def quality(rankings: list[list[dict[str, Any]]], collection: Collection) -> dict[str, float]:
@@ -58,11 +61,13 @@ def quality(rankings: list[list[dict[str, Any]]], collection: Collection) -> dic
 class Bench:
     """One index beside the exact one."""
 
-    def __init__(self, collection: Collection, kind: str, folder: str, threads: int) -> None:
-        self.collection, self.kind, self.folder, self.threads = collection, kind, folder, threads
+    def __init__(
+        self, collection: Collection, kind: str, folder: str, threads: int, settings: dict[str, int | None]
+    ) -> None:
+        self.collection, self.kind, self.open_with = collection, kind, (kind, folder, threads, settings)
         self.documents = TokenMatrix(np.asarray(collection.documents.values), collection.documents.offsets)
         self.queries = TokenMatrix(np.asarray(collection.queries.values, np.float32), collection.queries.offsets)
-        self.index = opened(kind, folder, threads)
+        self.index = opened(*self.open_with)
         self.exact = Exact(dtype="float16", num_threads=threads)
         self.steps: dict[str, Any] = {}
 
@@ -107,7 +112,7 @@ class Bench:
             back = self.documents.take(removed)
             self.change("put back", lambda index: index.update_documents(removed, back))
             self.index.close()
-            self.index = opened(self.kind, self.folder, self.threads)
+            self.index = opened(*self.open_with)
             self.compare("opened again")
         return {**self.steps, "xtr": self.xtr()}
 
@@ -133,14 +138,20 @@ def main() -> None:
     parser.add_argument("collection")
     parser.add_argument("--index", choices=("Voyager", "ScaNN", "PLAID"), default="Voyager")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--m", type=int, help="Voyager's M")
+    parser.add_argument("--ef-construction", type=int, help="Voyager's")
     parser.add_argument("--first", type=int, help="documents to take, for a trial")
+    parser.add_argument("--embeddings", type=Path, help="folder of the collections, if not that of the bundled model")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", message="XTR ranks by retrieved tokens")
+    if arguments.embeddings:
+        embeddings.CACHE = arguments.embeddings
     collection = cached(arguments.collection)
     if arguments.first:
         collection = collection._replace(documents=collection.documents.first(arguments.first))
     with tempfile.TemporaryDirectory() as folder:
-        report = Bench(collection, arguments.index, folder, arguments.threads).run()
+        settings = {"M": arguments.m, "ef_construction": arguments.ef_construction}
+        report = Bench(collection, arguments.index, folder, arguments.threads, settings).run()
     facts = {"collection": arguments.collection, "num_tokens": collection.documents.num_tokens,
              "num_queries": len(collection.queries.ids), "threads": arguments.threads}  # fmt: skip
     if not arguments.first:

@@ -1,11 +1,12 @@
 """What does the loss cost in a training step?  Time and memory of scoring, and a batch of 1,024 by cached gradients.
 
-    python benchmarks/training_step.py [--parts loss cached] [--batch 64 --threads 2 --rounds 5]
+    python benchmarks/training_step.py [--parts loss cached] [--batch 64 --threads 1 2 --rounds 7]
 
 loss: `losses.Contrastive` beside Sentence Transformers' `MultiVectorMultipleNegativesRankingLoss` with its defaults, on
 the token vectors of one batch: a model that only returns them stands in, so that all that is measured is the loss,
-forward and backward to the vectors. Both run in turn in one process; memory is measured in processes of their own (see
-scoring_backward.py), and contains the gradients of the vectors, whose size stands beside it.
+forward and backward to the vectors. Both run in turn in one process. Processor seconds, which other programs disturb
+less, stand beside wall seconds. Memory is measured in processes of their own (see scoring_backward.py), and contains
+the gradients of the vectors, whose size stands beside it.
 
 cached: one step of `losses.CachedContrastive` of the bundled model, on random words,
 in a process of its own: wall seconds and the peak of resident memory of the whole process. Also the largest difference
@@ -16,12 +17,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import resource
 import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +53,14 @@ def vectors(arguments: argparse.Namespace, batch: int) -> Features:
     """Return queries and documents of a quarter to all of their tokens, a tenth of the rest masked."""
     generator = torch.Generator().manual_seed(0)
     features = []
-    for tokens in (arguments.query_tokens, arguments.document_tokens):
+    for task, tokens in (("query", arguments.query_tokens), ("document", arguments.document_tokens)):
         values = functional.normalize(torch.randn(batch, tokens, arguments.dim, generator=generator), dim=-1)
         mask = torch.ones(batch, tokens, dtype=torch.bool)
-        if tokens == arguments.document_tokens:
+        if task == "document":
             lengths = torch.randint(tokens // 4, tokens + 1, (batch, 1), generator=generator)
             lengths[0] = tokens
             mask = (torch.arange(tokens) < lengths) & (torch.rand(batch, tokens, generator=generator) < 0.9)
-        features.append({"token_embeddings": values.requires_grad_(), "attention_mask": mask})
+        features.append({"task": task, "token_embeddings": values.requires_grad_(), "attention_mask": mask})
     return features
 
 
@@ -70,7 +73,6 @@ def step(loss: nn.Module, features: Features) -> float:
 
 
 def measure_loss(arguments: argparse.Namespace) -> dict[str, Any]:
-    torch.set_num_threads(arguments.threads)
     features = vectors(arguments, arguments.batch)
     losses = {name: make(Vectors()) for name, make in LOSSES.items()}
     values, gradients = {}, {}
@@ -81,16 +83,14 @@ def measure_loss(arguments: argparse.Namespace) -> dict[str, Any]:
         float((one - other).abs().max())
         for one, other in zip(gradients["serotine"], gradients["sentence_transformers"], strict=True)
     )
-    seconds = interleaved(
-        {name: lambda loss=loss: step(loss, features) for name, loss in losses.items()}, rounds=arguments.rounds
-    )
     memory = {name: [_child(arguments, "--memory-of", name) for _ in range(3)] for name in LOSSES}
     extra = {name: statistics.median(runs) for name, runs in memory.items()}
     return {
         "loss": values,
         "largest_difference_of_gradients": difference,
-        "seconds": {name: summary(runs) for name, runs in seconds.items()},
-        "times_faster": paired_ratio(seconds["sentence_transformers"], seconds["serotine"]),
+        "time": {
+            f"{threads} threads": time_losses(losses, features, threads, arguments) for threads in arguments.threads
+        },
         "peak_extra_bytes": extra,
         "peak_extra_bytes_of_each_process": memory,
         "of_these_gradients_bytes": sum(each["token_embeddings"].nbytes for each in features),
@@ -98,9 +98,31 @@ def measure_loss(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def time_losses(
+    losses: dict[str, nn.Module], features: Features, threads: int, arguments: argparse.Namespace
+) -> dict[str, Any]:
+    torch.set_num_threads(threads)
+    busy: dict[str, list[float]] = {name: [] for name in losses}
+
+    def timed(name: str) -> None:
+        start = time.process_time()
+        step(losses[name], features)
+        busy[name].append(time.process_time() - start)
+
+    wall = interleaved({name: partial(timed, name) for name in losses}, rounds=arguments.rounds)
+    processor = {name: runs[1:] for name, runs in busy.items()}  # as `interleaved`, without the warm-up
+    return {
+        key: {
+            "seconds": {name: summary(runs) for name, runs in seconds.items()},
+            "times_faster": paired_ratio(seconds["sentence_transformers"], seconds["serotine"]),
+        }
+        for key, seconds in (("wall", wall), ("processor", processor))
+    }
+
+
 def print_memory_of_loss(arguments: argparse.Namespace) -> None:
     """In a child: print the bytes by which one step raises the peak of resident memory."""
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(max(arguments.threads))
     loss = LOSSES[arguments.memory_of](Vectors())
     step(loss, vectors(arguments, 2))
     features = vectors(arguments, arguments.batch)
@@ -122,7 +144,7 @@ def texts(model: ColBERT, batch: int, arguments: argparse.Namespace) -> Features
 
 
 def cached_step(arguments: argparse.Namespace) -> dict[str, Any]:
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(max(arguments.threads))
     model = bundled(device="cpu", query_length=arguments.query_tokens, document_length=arguments.document_tokens)
     loss = CachedContrastive(model.train(), mini_batch_size=arguments.mini_batch)
     features = texts(model, arguments.cached_batch, arguments)
@@ -161,8 +183,9 @@ def measure_equality(arguments: argparse.Namespace) -> dict[str, float]:
 
 def _child(arguments: argparse.Namespace, *options: str) -> Any:
     command = [sys.executable, __file__, *options]
-    for name in ("batch", "query_tokens", "document_tokens", "dim", "threads", "cached_batch", "mini_batch"):
+    for name in ("batch", "query_tokens", "document_tokens", "dim", "cached_batch", "mini_batch"):
         command += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
+    command += ["--threads", str(max(arguments.threads))]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -179,8 +202,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--query-tokens", type=int, default=32)
     parser.add_argument("--document-tokens", type=int, default=180)
     parser.add_argument("--dim", type=int, default=128)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--cached-batch", type=int, default=1024)
     parser.add_argument("--mini-batch", type=int, default=32)
     parser.add_argument("--memory-of", choices=LOSSES, help=argparse.SUPPRESS)
@@ -198,6 +221,8 @@ def main() -> None:
         return
     hidden = ("memory_of", "cached_step")
     shape = {key: value for key, value in vars(arguments).items() if key not in hidden}
+    # Waiting threads spin by default, which costs most where other programs want their cores.
+    shape["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY")
     for part in arguments.parts:
         figures = measure_loss(arguments) if part == "loss" else measure_cached(arguments)
         print(json.dumps(figures, indent=2))

@@ -5,7 +5,8 @@ Runs in PyLate's own environment, not in this project's (1.6.0 with fast-plaid 1
     build/pylate-env/bin/python benchmarks/peers/pylate_plaid.py
 
 Writes tests/golden/pylate-plaid: ``index``, what PyLate wrote for 62 documents of which two were removed and two, with
-numbers as ids, added later (enough tokens that there are fewer centroids, so that residuals matter); and ``expected.json``, the vectors that went in and what PyLate's search returned.
+numbers as ids, added later (so many tokens that there are fewer centroids, and residuals matter); and
+``expected.json``, the vectors that went in and what PyLate's search returned.
 """
 
 from __future__ import annotations

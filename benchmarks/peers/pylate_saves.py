@@ -25,10 +25,8 @@ def main() -> None:
 
 
 def save_all(folder: Path) -> None:
-    """Load each checkpoint and save it under its name, except the one whose backbone is code of its own."""
+    """Load each checkpoint and save it under its name."""
     for name in CHECKPOINTS:
-        if name == "custom-code":
-            continue
         with tempfile.TemporaryDirectory() as temporary:
             model = ColBERT(str(build(name, Path(temporary) / name)), device="cpu", **ARGUMENTS.get(name, {}))
             model.save(str(folder / name), format="pylate", create_model_card=False)

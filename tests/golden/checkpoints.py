@@ -160,9 +160,9 @@ def custom_code(folder: Path) -> None:
     }
     changes = {"model_type": "serotine_tiny", "auto_map": auto_map}
     stanford(folder, inside=inside, metadata=metadata, changes=changes)
-    marker = f"from pathlib import Path\n\nPath({str(folder / 'executed')!r}).touch()\n"
+    trace = f"if Path({str(folder)!r}).is_dir():\n    Path({str(folder / 'executed')!r}).touch()\n"
     (folder / "configuration_tiny.py").write_text(
-        f"from transformers import BertConfig\n{marker}\n\n"
+        f"from pathlib import Path\n\nfrom transformers import BertConfig\n\n{trace}\n\n"
         'class TinyConfig(BertConfig):\n    model_type = "serotine_tiny"\n'
     )
     (folder / "modeling_tiny.py").write_text(

@@ -175,8 +175,12 @@ def test_code_of_the_models_own_runs_only_when_trusted(tmp_path: Path) -> None:
     with pytest.raises(UntrustedModel, match="trust_remote_code=True"):
         ColBERT(str(folder), device="cpu")
     assert not (folder / "executed").exists()
-    ColBERT(str(folder), device="cpu", trust_remote_code=True)
+    model = ColBERT(str(folder), device="cpu", trust_remote_code=True)
     assert (folder / "executed").exists()
+    for layout in ("native", "pylate"):
+        model.save(str(tmp_path / layout), format=layout, create_model_card=False)
+        again = ColBERT(str(tmp_path / layout), device="cpu", trust_remote_code=True)
+        assert torch.equal(again.encode_query("the bat"), model.encode_query("the bat"))
 
 
 def test_code_that_is_needed_although_the_kind_is_known_is_asked_for(tmp_path: Path) -> None:

@@ -40,20 +40,19 @@ class CheckpointLoader(MultiVectorEncoder):  # type: ignore[misc]
     _origin: Origin
     _allow_pickles: bool
     _trained_modules: set[int]
-    _checkpoint: Checkpoint | None = None
-    _weights: Weights | None = None
     _marker_second: bool = False
 
     def _load_modules(self, model_name_or_path: str, **options: Any) -> Any:
         # The moment at which everything is known and nothing has been read.
         hub = {name: options.get(name) for name in ("token", "cache_folder", "revision")}
         source = Source(model_name_or_path, **hub, local_files_only=bool(options.get("local_files_only")))
-        self._checkpoint = recognize(source)
-        self._weights = check(
-            self._checkpoint,
+        checkpoint, trusted = recognize(source), bool(options.get("trust_remote_code"))
+        weights = check(
+            checkpoint,
             backend=self.backend,
-            trust_remote_code=bool(options.get("trust_remote_code")),
+            trust_remote_code=trusted,
             allow_pickles=self._allow_pickles,
+            known_classes=self._module_classes,
         )
         if self.backend in EXPORTED:
             require("optimum", extra=self.backend, purpose=f"backend={self.backend!r}")
@@ -62,14 +61,13 @@ class CheckpointLoader(MultiVectorEncoder):  # type: ignore[misc]
         if not self._allow_pickles and self.backend == "torch":
             options["model_kwargs"] = {**(options.get("model_kwargs") or {}), "use_safetensors": True}
         with named_errors(source.name):
-            modules, module_kwargs = self._load_as(self._checkpoint.layout, model_name_or_path, options)
+            modules, module_kwargs = self._load_as(checkpoint, weights, options)
         loaded = list(modules.values() if isinstance(modules, dict) else modules)
-        check_loaded(self._checkpoint, loaded, self._weights, trust_remote_code=bool(options.get("trust_remote_code")))
-        self._weights = None  # headers of large models are large
+        check_loaded(checkpoint, loaded, weights, trust_remote_code=trusted)
         return modules, module_kwargs
 
-    def _load_as(self, layout: Layout, name: str, options: dict[str, Any]) -> Any:
-        settings = self._checkpoint.settings if self._checkpoint else {}
+    def _load_as(self, checkpoint: Checkpoint, weights: Weights | None, options: dict[str, Any]) -> Any:
+        name, layout, settings = checkpoint.source.name, checkpoint.layout, checkpoint.settings
         if layout is Layout.NATIVE:
             self._marker_second = settings.get(MARKER_SECOND) is True
             return self._load_config_modules(name, **options)
@@ -87,7 +85,8 @@ class CheckpointLoader(MultiVectorEncoder):  # type: ignore[misc]
             model_type = settings.get("model_type") or "SentenceTransformer"
             return self._load_converted_modules(name, **options, model_type=model_type)
         if layout is Layout.STANFORD:
-            return self._load_stanford(name, options)
+            weights = weights or find_weights(checkpoint.source, allow_pickles=self._allow_pickles)
+            return self._load_stanford(checkpoint, weights, options)
         if layout is Layout.BACKBONE:
             self._origin = "fresh"
         return self._load_default_modules(name, **options)
@@ -115,11 +114,11 @@ class CheckpointLoader(MultiVectorEncoder):  # type: ignore[misc]
         # `building` adds the markers, without taking the place of the tokenizer's other special tokens.
         return
 
-    def _load_stanford(self, name: str, options: dict[str, Any]) -> tuple[list[nn.Module], dict[str, Any]]:
+    def _load_stanford(
+        self, checkpoint: Checkpoint, weights: Weights, options: dict[str, Any]
+    ) -> tuple[list[nn.Module], dict[str, Any]]:
         """Return backbone, projection, mask and normalisation of a checkpoint of Stanford's ColBERT."""
-        checkpoint = self._checkpoint
-        assert checkpoint is not None  # noqa: S101 - set by _load_modules
-        settings = stanford.read_settings(checkpoint)
+        name, settings = checkpoint.source.name, stanford.read_settings(checkpoint)
         hub = {key: options.get(key) for key in ("token", "trust_remote_code", "revision", "local_files_only")}
         kinds = ("model_kwargs", "processor_kwargs", "config_kwargs")
         transformer = Transformer(
@@ -129,7 +128,6 @@ class CheckpointLoader(MultiVectorEncoder):  # type: ignore[misc]
             **{kind: {**hub, **(options.get(kind) or {})} for kind in kinds},
         )
         apply_lengths(transformer, self._given.over(settings))
-        weights = self._weights or find_weights(checkpoint.source, allow_pickles=self._allow_pickles)
         projection = stanford.read_projection(checkpoint, weights, transformer.get_embedding_dimension())
         self._legacy.prefixes = {
             task: stanford.known_marker(transformer.tokenizer, marker)

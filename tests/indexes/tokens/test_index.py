@@ -248,6 +248,31 @@ def test_a_finder_that_is_short_is_made_up_for(make_index, monkeypatch):
         np.testing.assert_allclose(mine.similarities, its.similarities, atol=1e-6)
 
 
+def test_only_query_tokens_that_are_short_are_compared_with_everything(monkeypatch):
+    index = fill(opener("Voyager", None)())
+    monkeypatch.setattr(search, "SCAN_TOKENS", 64)
+    real, compared = search._cosines, []
+
+    def watched(part, queries, norms, positions):
+        compared.append((len(queries), len(positions)))
+        return real(part, queries, norms, positions)
+
+    class ShortForTheLast:
+        """Finds one token alone for the last query that it is asked for."""
+
+        def nearest(self, queries, k):
+            found = np.tile(np.arange(k, dtype=np.int64), (len(queries), 1))
+            found[-1, 1:] = -1
+            return found
+
+    monkeypatch.setattr(search, "_cosines", watched)
+    monkeypatch.setattr(type(index), "_finder_of", lambda *_: ShortForTheLast())
+    index.nearest_tokens(QUERIES, k=10, subset=IDS[:145])
+    large = [shape for shape in compared if shape[1] > 60]
+    assert large
+    assert all(num_queries == 1 for num_queries, _ in large)
+
+
 class Short:
     """Finds one token whatever it is asked for."""
 

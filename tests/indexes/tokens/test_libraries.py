@@ -158,7 +158,7 @@ def test_packed_files_are_unpacked(tmp_path):
 def test_packed_files_of_an_attacker_are_refused(tmp_path, data):
     folder = tmp_path / "inside"
     folder.mkdir()
-    with pytest.raises((ValueError, TypeError, OSError)):
+    with pytest.raises((ValueError, TypeError)):
         scann._unpack(data, folder)
     assert [path.name for path in tmp_path.iterdir()] == ["inside"]
     assert not (folder / "scann_docids.pkl").exists()

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from sentence_transformers.base.modules import Dense
 
 from serotine.errors import CorruptModel, UntrustedModel
 from serotine.models import ColBERT
@@ -170,6 +171,18 @@ def test_the_payload_of_these_tests_would_run(trace: Path) -> None:
     __import__(EVIL)
     assert trace.exists()
     del sys.modules[EVIL]
+
+
+def test_a_class_that_the_caller_has_is_no_name_to_import(fresh: Copy, originals: Copy) -> None:
+    class Mine(Dense):
+        pass
+
+    folder = fresh("pylate")
+    _module_type(f"{EVIL}.Mine")(folder)
+    model = ColBERT._load_with_module_classes(str(folder), {f"{EVIL}.Mine": Mine}, device="cpu")
+    assert type(model[1]) is Mine
+    expected = ColBERT(str(originals("pylate")), device="cpu").encode("the bat")
+    assert np.array_equal(model.encode("the bat"), expected)
 
 
 def test_types_inside_of_a_router_are_checked_too(fresh: Copy, trace: Path) -> None:

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from serotine.errors import CorruptIndex, InvalidInput
+from serotine.errors import CorruptIndex, InvalidInput, StorageError
 from serotine.indexes.checks import float_dtype, index_path, positive_int, seconds
 from serotine.indexes.storage.segment import Content, Finder, Segment, Snapshot
 from serotine.indexes.storage.store import Store
@@ -105,7 +105,9 @@ class TokenIndex(StoredIndex):
     def _loaded(self, stored: Finder, documents: TokenMatrix, settings: Mapping[str, Any]) -> TokenFinder:
         try:
             return self._load_finder(stored.checked(), documents, settings)
-        except (RuntimeError, ValueError, TypeError, OSError) as error:  # what the libraries and `json` raise
+        except OSError as error:
+            raise StorageError(f"could not load {stored.path}: {error}") from error
+        except (RuntimeError, ValueError, TypeError) as error:  # what the libraries and `json` raise
             raise CorruptIndex(
                 stored.path, expected=f"what {type(self).__name__} wrote", found=f"{type(error).__name__}: {error}"
             ) from error
@@ -124,4 +126,4 @@ class TokenIndex(StoredIndex):
 
     @abstractmethod
     def _load_finder(self, data: memoryview, documents: TokenMatrix, settings: Mapping[str, Any]) -> TokenFinder:
-        """Return the finder that wrote data for these tokens. RuntimeError, ValueError, OSError: it did not."""
+        """Return the finder that wrote data for these tokens. RuntimeError, ValueError, TypeError: none did."""

@@ -107,7 +107,7 @@ class ScaNN(TokenIndex):
         self._library = require(
             "scann",
             extra="scann",
-            purpose="serotine.indexes.ScaNN (where there is no wheel of it for your system, use PLAID or Voyager; it)",
+            purpose="serotine.indexes.ScaNN (on a system for which scann has no wheel, use PLAID or Voyager instead)",
         ).scann_ops_pybind
         if store_embeddings is not True:
             raise InvalidInput(
@@ -231,11 +231,12 @@ def _unpack(data: memoryview, folder: Path) -> None:
         start += size
     if start != len(data):
         raise ValueError(f"files of {start} bytes, expected {len(data)}")
-    assets = (folder / _ASSETS).read_text("utf-8")
+    names = {name for name, _ in entries}
+    assets = (folder / _ASSETS).read_text("utf-8") if _ASSETS in names else "none"
     if not re.fullmatch(f"(?:{_ASSET})*", assets):
         raise ValueError("a list of files of another form than the library's")
     for path in re.findall(_ASSET, assets):
-        if path not in {name for name, _ in entries}:
+        if path not in names:
             raise ValueError(f"it refers to the file {path!r}, which is not among its own")
 
 

@@ -35,6 +35,12 @@ propose four times as many."""
 SPARE = 1.25
 """How many more candidates than the share of allowed tokens suggests are asked of a finder."""
 
+MORE = 4
+"""How many times more are asked for a query token whose nearest tokens are of documents that may not be returned."""
+
+MAX_TRIES = 3
+"""How often a finder is asked; then the tokens are compared one by one, for those query tokens alone."""
+
 Vectors = npt.NDArray[np.float32]
 
 
@@ -109,14 +115,15 @@ def _nearest(
     best = TopK(len(queries), min(k, sum(part.num_tokens for part in parts)))
     for part, first in zip(parts, first_tokens[:-1], strict=True):
         finder = finder_of(part.segment) if part.wants_finder() else None
-        candidates = None if finder is None else _candidates(part, finder, queries, k)
-        if candidates is None:
-            for positions in _blocks(part, len(queries)):
-                best.update(0, _cosines(part, queries, norms, positions), positions + first)
-            continue
-        for number, positions in enumerate(candidates):
+        candidates = {} if finder is None else _candidates(part, finder, queries, k)
+        for number, positions in candidates.items():
             cosines = _cosines(part, queries[number : number + 1], norms[number : number + 1], positions)
             best.update(number, cosines, positions + first)
+        others = [number for number in range(len(queries)) if number not in candidates]
+        for positions in _blocks(part, len(others)):
+            cosines = _cosines(part, queries[others], norms[others], positions)
+            for number, row in zip(others, cosines, strict=True):
+                best.update(number, row[np.newaxis], positions + first)
     found = [best.of(number) for number in range(len(queries))]
     if not found:
         return np.empty((0, 0), dtype=np.int64), np.empty((0, 0), np.float32), np.empty((0, 0), np.float32)
@@ -125,29 +132,36 @@ def _nearest(
     return documents, similarities, 1 - np.stack([cosines for cosines, _ in found])
 
 
-def _candidates(part: _Part, finder: TokenFinder, queries: Vectors, k: int) -> list[Rows] | None:
-    """For each query the tokens that a finder proposes and that may be returned, ascending; None if it is short."""
+def _candidates(part: _Part, finder: TokenFinder, queries: Vectors, k: int) -> dict[int, Rows]:
+    """The tokens that a finder proposes and that may be returned, ascending, for those queries that get enough."""
     num_tokens = part.segment.documents.num_tokens
     wanted = min(k, part.num_tokens)
-    spare = 1.0 if part.rows is None else SPARE * num_tokens / part.num_tokens
-    proposed = finder.nearest(queries, min(num_tokens, math.ceil(spare * wanted)))
-    if proposed is None:
-        return None
     mask = part.mask()
-    kept = []
-    for row in proposed:
-        positions = np.sort(row[row >= 0])
-        positions = positions if mask is None else positions[mask[positions]]
-        if len(positions) < wanted:
-            return None
-        kept.append(positions)
+    asked = math.ceil(wanted if mask is None else SPARE * wanted * num_tokens / part.num_tokens)
+    kept: dict[int, Rows] = {}
+    short = list(range(len(queries)))
+    for _ in range(MAX_TRIES):
+        proposed = finder.nearest(queries[short], min(asked, num_tokens)) if short else None
+        if proposed is None:
+            break
+        for number, row in zip(short, proposed, strict=True):
+            positions = np.sort(row[row >= 0])
+            positions = positions if mask is None else positions[mask[positions]]
+            if len(positions) >= wanted:
+                kept[number] = positions
+        short = [number for number in short if number not in kept]
+        if asked >= num_tokens:
+            break
+        asked *= MORE
     return kept
 
 
 def _blocks(part: _Part, num_queries: int) -> Iterator[Rows]:
-    """Cut the tokens that may be returned into blocks of token numbers."""
+    """Cut the tokens that may be returned into blocks of token numbers; none for no queries."""
+    if num_queries == 0:
+        return
     mask = part.mask()
-    step = max(1, MAX_SIMILARITIES // max(1, num_queries))
+    step = max(1, MAX_SIMILARITIES // num_queries)
     if mask is None:
         for start in range(0, part.num_tokens, step):
             yield np.arange(start, min(start + step, part.num_tokens), dtype=np.int64)

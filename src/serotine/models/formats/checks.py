@@ -5,6 +5,7 @@ Sentence Transformers and transformers read the same files later; what is refuse
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -22,12 +23,18 @@ EXPORTED = {"onnx": ("model.onnx", "onnx"), "openvino": ("openvino_model.xml", "
 
 
 def check(
-    checkpoint: Checkpoint, *, backend: str = "torch", trust_remote_code: bool = False, allow_pickles: bool = False
+    checkpoint: Checkpoint,
+    *,
+    backend: str = "torch",
+    trust_remote_code: bool = False,
+    allow_pickles: bool = False,
+    known_classes: Container[str] = (),
 ) -> Weights | None:
     """Check the files of a model; return the weights of its backbone, None if they are not plain ones.
 
     backend: with "onnx" and "openvino" an exported model may take the place of the weights. trust_remote_code: allow
-    code of the model's own, and then any name in its configuration.
+    code of the model's own, and then any name in its configuration. known_classes: names of module classes that the
+    caller has the classes of.
 
     Raises:
         UntrustedModel: a class or activation that is not known, code of its own, or pickles, and not allowed.
@@ -36,25 +43,30 @@ def check(
     source = checkpoint.source
     folder = ""
     for entry in checkpoint.modules or []:
-        kind, path = _module(source, entry, trust_remote_code=trust_remote_code)
+        kind, path = _module(source, entry, trust_remote_code=trust_remote_code, known_classes=known_classes)
         if kind == "Transformer":
             folder = path
         elif kind == "Dense":
             _check_projection(source, path, trust_remote_code=trust_remote_code, allow_pickles=allow_pickles)
         elif kind == "Router":
             for name in (source.required_json("router_config.json", path).get("types") or {}).values():
-                _known_class(source, name, trust_remote_code=trust_remote_code)
+                if name not in known_classes:
+                    _known_class(source, name, trust_remote_code=trust_remote_code)
             return None
     return _check_backbone(
         checkpoint, folder, backend=backend, trust_remote_code=trust_remote_code, allow_pickles=allow_pickles
     )
 
 
-def _module(source: Source, entry: Any, *, trust_remote_code: bool) -> tuple[str | None, str]:
-    """Return the name of the class of an entry of modules.json, None for code of the model's own, and its folder."""
+def _module(
+    source: Source, entry: Any, *, trust_remote_code: bool, known_classes: Container[str]
+) -> tuple[str | None, str]:
+    """Return the name of the class of an entry of modules.json, None for a class that is not ours, and its folder."""
     if not isinstance(entry, dict) or not isinstance(entry.get("type"), str) or not isinstance(entry.get("path"), str):
         raise CorruptModel(f"{source.name}: modules.json: expected entries with name, path and type, found {entry!r}")
     inside(source.name, entry["path"])
+    if entry["type"] in known_classes:
+        return None, entry["path"]
     return _known_class(source, entry["type"], trust_remote_code=trust_remote_code), entry["path"]
 
 

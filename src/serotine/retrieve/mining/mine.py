@@ -72,7 +72,7 @@ def mine_hard_negatives(
             documents that are no positives, before any threshold. None: as many as are wanted, or ten times as many
             if there are thresholds or the choice is random.
         max_score, min_score: of a negative, in MaxSim: a sum over query tokens.
-        absolute_margin: a negative scores at most this less than the query's lowest positive.
+        absolute_margin: a negative scores less than the query's lowest positive, by this much at least.
         relative_margin: the same, as a share of the positive's score: .05 for 5 %.
         num_negatives: of each query, at most.
         sampling_strategy: the best of the candidates that are left ("top"), or some of them ("random").

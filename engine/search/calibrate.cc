@@ -67,20 +67,24 @@ struct Wanted {
   options.k = kTop + 1 + kMostAlike;
   options.exhaustive = true;
   const std::vector<Hit> hits = hits_of(view, query, options, scratch);
-  Wanted wanted;
   const auto source = std::find_if(hits.begin(), hits.end(), [&](const Hit& hit) { return is_source(query, hit); });
-  if (source != hits.end()) {
-    wanted.alike = kAlike * source->score;
-  }
-  for (const Hit& hit : hits) {
-    if (is_source(query, hit) || hit.score >= wanted.alike) {
-      ++wanted.num_alike;
-    } else if (wanted.count < kTop) {
-      ++wanted.count;
-      wanted.least = hit.score;
+  const auto wanted_below = [&](float alike) {
+    Wanted wanted;
+    wanted.alike = alike;
+    for (const Hit& hit : hits) {
+      if (is_source(query, hit) || hit.score >= alike) {
+        ++wanted.num_alike;
+      } else if (wanted.count < kTop) {
+        ++wanted.count;
+        wanted.least = hit.score;
+      }
     }
-  }
-  return wanted;
+    return wanted;
+  };
+  constexpr float kAny = std::numeric_limits<float>::infinity();
+  const Wanted wanted = wanted_below(source != hits.end() ? kAlike * source->score : kAny);
+  // Where all documents are alike, finding them is all there is to measure.
+  return wanted.count > 0 ? wanted : wanted_below(kAny);
 }
 
 struct Measured {

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from serotine.errors import CorruptIndex, DimensionMismatch, IndexLocked, IndexTooNew, InvalidInput, StorageError
-from serotine.indexes import PLAID
+from serotine.indexes import PLAID, Exact
 from tests.indexes.plaid.collection import collection
 from tests.indexes.samples import state, texts
 
@@ -242,6 +242,54 @@ def test_a_file_in_the_place_of_the_folder_is_a_storage_error(tmp_path):
     assert (tmp_path / "index").read_text() == "precious"
 
 
+@pytest.mark.parametrize("override", [False, True])
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["thesis.txt"], "files of something else, expected .*, found thesis.txt.*choose another index_folder"),
+        (["LOCK", "tmp", "thesis.txt"], "files of something else"),
+        (["documents_ids_to_plaid_ids.sqlite"], r"a PLAID index of PyLate's.*from_pylate\('.*index', index_folder"),
+        (["documents_ids_to_plaid_ids.pkl", "fast_plaid_index"], "a PLAID index of PyLate's.*from_pylate"),
+        (["metadata.json", "centroids.npy"], "a PLAID index of PyLate's.*from_pylate"),
+        (["index.voyager"], "a Voyager index of PyLate's, which is not read.*another index_folder or index_name"),
+        (["manifest-7"], "files of something else"),
+        (["manifest"], "files of something else"),
+    ],
+)
+def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path, names, message, override):
+    (tmp_path / "index").mkdir()
+    for name in names:
+        (tmp_path / "index" / name).write_text("precious")
+    with pytest.raises(InvalidInput, match=message):
+        PLAID(tmp_path, "index", override=override)
+    assert sorted(os.listdir(tmp_path / "index")) == sorted(names)
+    assert all((tmp_path / "index" / name).read_text() == "precious" for name in names)
+
+
+@pytest.mark.parametrize("override", [False, True])
+def test_an_index_of_another_class_is_refused_and_left_alone(tmp_path, override):
+    Exact(tmp_path, "index").add_documents("a", DOCUMENTS[0])
+    with pytest.raises(InvalidInput, match=r"holds an index of the kind 'exact'.*open it with the class that made it"):
+        PLAID(tmp_path, "index", override=override)
+    assert Exact(tmp_path, "index").documents_ids() == ["a"]
+
+
+@pytest.mark.parametrize("names", [["LOCK"], ["LOCK", "tmp"], ["LOCK", "tmp", "segments", "codebooks", "deletes"]])
+def test_what_a_crash_of_the_first_change_leaves_is_a_new_index(tmp_path, names):
+    for name in names[1:]:
+        (tmp_path / "index" / name).mkdir(parents=True)
+    (tmp_path / "index").mkdir(exist_ok=True)
+    (tmp_path / "index" / "LOCK").touch()
+    assert len(PLAID(tmp_path, "index")) == 0
+    assert PLAID(tmp_path, "index").add_documents("a", DOCUMENTS[0]).documents_ids() == ["a"]
+
+
+def test_a_first_change_that_fails_leaves_a_folder_that_opens(tmp_path):
+    with pytest.raises(InvalidInput):
+        PLAID(tmp_path, "index").add_documents("bad", np.full((1, 4), np.nan))
+    assert len(PLAID(tmp_path, "index")) == 0
+
+
 def test_files_of_others_in_an_index_folder_are_left_alone(filled, tmp_path):
     (tmp_path / "index" / "README").write_text("precious")
     filled.add_documents("b", DOCUMENTS[3])
@@ -261,7 +309,7 @@ HOOKED = """
 import sys
 events = []
 sys.addaudithook(lambda event, arguments: events.append((event, str(arguments)[:200])))
-from serotine.indexes import PLAID
+from serotine.indexes import PLAID, Exact
 import numpy as np
 np.ones(1) @ np.ones(1)
 events.clear()
@@ -287,7 +335,7 @@ FULL = """
 import sys
 import numpy as np
 from serotine.errors import CommitFailed, OutOfSpace
-from serotine.indexes import PLAID
+from serotine.indexes import PLAID, Exact
 
 index = PLAID(sys.argv[1], "index").add_documents("old", np.ones((3, 64)))
 filler = open(sys.argv[1] + "/filler", "wb")

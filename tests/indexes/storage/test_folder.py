@@ -125,15 +125,35 @@ def test_the_stored_dtype_holds_if_none_is_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize("override", [False, True])
-@pytest.mark.parametrize("names", [["thesis.txt"], ["manifest"], ["lock", "segment-00.bin", "vectors.npy"]])
-def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path, names, override):
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["thesis.txt"], "holds files of something else.*found thesis.txt.*choose another index_folder or index_name"),
+        (["lock", "segment-00.bin", "vectors.npy"], "holds files of something else"),
+        (["index.voyager", "document_ids_to_embeddings.sqlite"], "holds a Voyager index of PyLate's"),
+        (["documents_ids_to_plaid_ids.pkl", "fast_plaid_index"], "holds a PLAID index of PyLate's.*from_pylate"),
+        (["LOCK", "manifest-00000000000000000007", "segments"], "holds a PLAID index, .*open it with .*PLAID"),
+    ],
+)
+def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path, names, message, override):
     (tmp_path / "index").mkdir()
     for name in names:
         (tmp_path / "index" / name).write_text("precious")
+    with pytest.raises(InvalidInput, match=message) as caught:
+        Exact(tmp_path, "index", override=override)
+    assert str(tmp_path / "index") in str(caught.value)
+    assert "backup" not in str(caught.value)
+    assert sorted(os.listdir(tmp_path / "index")) == sorted(names)
+
+
+@pytest.mark.parametrize("override", [False, True])
+def test_a_manifest_that_is_none_is_damage_and_left_alone(tmp_path, override):
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / "manifest").write_text("precious")
     with pytest.raises(CorruptIndex, match="expected an index with its manifest, or an empty folder") as caught:
         Exact(tmp_path, "index", override=override)
     assert caught.value.path == str(tmp_path / "index")
-    assert sorted(os.listdir(tmp_path / "index")) == sorted(names)
+    assert (tmp_path / "index" / "manifest").read_text() == "precious"
 
 
 def test_files_of_others_in_an_index_folder_are_left_alone(filled, tmp_path):

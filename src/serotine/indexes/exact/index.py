@@ -36,8 +36,8 @@ class Exact(StoredIndex):
         lock_timeout_s: seconds that a change waits for another writer.
 
     Raises:
-        InvalidInput: an argument is wrong, or the index that is there has another dtype.
-        DimensionMismatch: it has another dim. CorruptIndex: the folder holds something else or is damaged.
+        InvalidInput: an argument is wrong, the index that is there has another dtype, or the folder holds something
+            else. DimensionMismatch: it has another dim. CorruptIndex: it is damaged.
         IndexTooNew: it was written by a later version. CommitFailed: the folder cannot be made or written.
 
     Safe to use from several threads. Memory of a search beside the mapped vectors: about 64 MiB and the results.

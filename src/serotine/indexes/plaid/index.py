@@ -29,6 +29,7 @@ from serotine.indexes.plaid.progress import is_shown
 from serotine.indexes.plaid.snapshot import Snapshot, describe
 from serotine.indexes.plaid.stats import Stats
 from serotine.indexes.plaid.writer import LOCK_WAIT_S, Writer, lock_waits
+from serotine.indexes.storage.foreign import refuse_foreign_plaid_folder
 from serotine.indexes.tokens.hits import NearestTokens
 from serotine.scores.packed import available_threads
 from serotine.types import DocumentId, Embeddings, RerankResult
@@ -79,7 +80,8 @@ class PLAID(Index):
         lock_timeout_s: seconds that a change waits for another writer.
 
     Raises:
-        InvalidInput: an argument is wrong, or one that was given is not what the index was made with.
+        InvalidInput: an argument is wrong, one that was given is not what the index was made with, or the folder holds
+            something else than an index of this class; override does not replace that.
         CorruptIndex: the index is damaged. IndexTooNew: it was written by a later version.
 
     Safe to use from several threads, and by readers in processes forked after opening. Memory: 4 bytes
@@ -174,6 +176,8 @@ class PLAID(Index):
             verify_values=verify == "full",
             recover_previous=recover is not None,
         )
+        if self._path is not None:
+            refuse_foreign_plaid_folder(self._path)
         check_requirements(self._path, self._open_native.snapshot(), required)
 
     @property

@@ -45,8 +45,8 @@ class FolderStore:
     replaces the one that is there.
 
     Raises:
-        CorruptIndex: the folder holds something else, or a damaged index. IndexTooNew. CommitFailed: cannot be made.
-        InvalidInput: it holds an index of another kind.
+        CorruptIndex: the folder holds a damaged index. IndexTooNew. CommitFailed: cannot be made.
+        InvalidInput: it holds something else, or an index of another kind.
     """
 
     def __init__(self, folder: Path, kind: str, empty: Snapshot, *, override: bool, lock_timeout_s: float) -> None:

@@ -5,12 +5,14 @@ A reader keeps what it has mapped, so a search that runs is not disturbed when a
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from serotine.errors import CorruptIndex, InvalidInput, StorageError
+from serotine.indexes.storage.foreign import foreign_folder
 from serotine.indexes.storage.manifest import MANIFEST_NAME, Manifest, SegmentFile, decode_manifest, is_manifest
 from serotine.indexes.storage.segment import Content, Segment, Snapshot
 from serotine.indexes.storage.segment_file import read_finder, read_removed, read_segment
@@ -21,6 +23,9 @@ _MAX_ATTEMPTS = 20
 """How often a reader tries: a writer's commit may delete a file between the reading of the manifest and of the file."""
 
 _NAMES_OF_AN_UNBORN_INDEX = {"lock", "manifest.tmp"}
+
+_IS_OURS = re.compile(r"manifest|(segment|removed|finder)-[0-9a-f]{32}\.bin")
+"""Names that an index which has lost its manifest, or whose manifest is damaged, still has."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +46,8 @@ def holds_index(folder: Path) -> bool:
     """Whether a folder holds an index, in whatever condition; False if it is empty or missing.
 
     Raises:
-        CorruptIndex: it holds something else. StorageError: it cannot be read.
+        InvalidInput: it holds something else. CorruptIndex: an index without a manifest, or with one that is none.
+        StorageError: it cannot be read.
     """
     try:
         names = sorted(path.name for path in folder.iterdir())
@@ -54,6 +60,8 @@ def holds_index(folder: Path) -> bool:
     except OSError as error:
         raise StorageError(f"could not read {folder}: {error.strerror}") from error
     others = [name for name in names if name not in _NAMES_OF_AN_UNBORN_INDEX]
+    if others and not any(_IS_OURS.fullmatch(name) for name in others):
+        raise foreign_folder(folder, names)
     if others:
         shown = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
         raise CorruptIndex(folder, expected="an index with its manifest, or an empty folder", found=shown)

@@ -48,6 +48,7 @@ __all__ = [
     "decode_manifest",
     "encode_manifest",
     "is_manifest",
+    "kind_of_manifest",
 ]
 
 FORMAT_VERSION = 1
@@ -147,6 +148,16 @@ def encode_manifest(manifest: Manifest) -> bytes:
 def is_manifest(content: bytes) -> bool:
     """Whether a file was written as a manifest, of whatever version and in whatever condition."""
     return _MAGIC.match(content) is not None
+
+
+def kind_of_manifest(path: Path) -> str | None:
+    """Return which of `KINDS` a manifest's first line names, None if it is no manifest or cannot be read."""
+    try:
+        with path.open("rb") as file:
+            found = _MAGIC.match(file.read(64))
+    except OSError:
+        return None
+    return None if found is None else found[1].decode()
 
 
 def decode_manifest(content: bytes, path: Path) -> Manifest:

@@ -17,6 +17,7 @@ from sentence_transformers.base.modules import Dense
 
 from serotine.errors import CorruptModel, UntrustedModel
 from serotine.models import ColBERT
+from serotine.models.formats import Source, check, recognize
 
 from .conftest import Copy, change
 
@@ -185,14 +186,117 @@ def test_a_class_that_the_caller_has_is_no_name_to_import(fresh: Copy, originals
     assert np.array_equal(model.encode("the bat"), expected)
 
 
+ROUTER = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Router"}
+DENSE = "pylate.models.Dense.Dense"
+
+
+def route(folder: Path, *later: dict[str, Any], types: Any) -> None:
+    """Make a model of a Router, and of what else is told, of the modules that lie in a folder."""
+    (folder / "modules.json").write_text(json.dumps([ROUTER, *later]))
+    (folder / "router_config.json").write_text(json.dumps({"types": types, "structure": {}, "parameters": {}}))
+
+
+def pickled(folder: Path) -> None:
+    """Leave a pickle in the place of a module's weights."""
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"pickle")
+
+
 def test_types_inside_of_a_router_are_checked_too(fresh: Copy, trace: Path) -> None:
     folder = fresh("pylate")
-    router = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Router"}
-    (folder / "modules.json").write_text(json.dumps([router]))
+    (folder / "modules.json").write_text(json.dumps([ROUTER]))
     refused(folder, r"router_config\.json is missing")
-    (folder / "router_config.json").write_text(json.dumps({"types": {"a": f"{EVIL}.Dense"}, "structure": {}}))
+    route(folder, types={"a": f"{EVIL}.Dense"})
     refused(folder, "names the module class", UntrustedModel)
     assert not trace.exists()
+
+
+@pytest.mark.parametrize("types", [None, {}, [DENSE], {"1_Dense": 5}])
+def test_a_router_says_what_is_in_it(types: Any, fresh: Copy) -> None:
+    """Sentence Transformers reads config.json, which may say anything, where the first file says nothing."""
+    folder = fresh("pylate")
+    route(folder, types=types)
+    if types is None:
+        (folder / "router_config.json").write_text("{}")
+    change(folder / "config.json", types={"a": f"{EVIL}.Dense"})
+    refused(folder, r"router_config\.json: expected types, the class of each module by folder")
+
+
+def test_a_router_of_whole_modules_passes(fresh: Copy) -> None:
+    folder = fresh("pylate")
+    route(folder, types={"1_Dense": DENSE, "": "sentence_transformers.models.Transformer"})
+    assert check(recognize(Source(str(folder)))) is None
+
+
+def test_modules_after_a_router_are_checked(fresh: Copy, trace: Path) -> None:
+    folder = fresh("pylate")
+    later = {"idx": 1, "name": "1", "path": "2_Thing", "type": f"{EVIL}.Thing"}
+    route(folder, later, types={"1_Dense": DENSE})
+    refused(folder, f"names the module class '{EVIL}.Thing'", UntrustedModel)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message", "error"),
+    [
+        (pickled, r"pytorch_model\.bin is a pickle", UntrustedModel),
+        (
+            lambda dense: change(dense / "config.json", activation_function=f"{EVIL}.f"),
+            "the activation",
+            UntrustedModel,
+        ),
+        (lambda dense: change(dense / "config.json", out_features=9), "expected tensors of shapes", CorruptModel),
+    ],
+)
+@pytest.mark.parametrize("nested", [False, True])
+def test_the_files_of_a_routers_modules_are_checked(
+    nested: bool, spoil: Change, message: str, error: type[Exception], fresh: Copy
+) -> None:
+    folder = fresh("pylate")
+    spoil(folder / "1_Dense")
+    if nested:
+        (folder / "inner").mkdir()
+        (folder / "1_Dense").rename(folder / "inner" / "1_Dense")
+        (folder / "inner" / "router_config.json").write_text(json.dumps({"types": {"1_Dense": DENSE}}))
+        route(folder, types={"inner": ROUTER["type"]})
+    else:
+        route(folder, types={"1_Dense": DENSE})
+    refused(folder, message, error)
+
+
+def test_the_backbone_of_a_router_is_checked(fresh: Copy) -> None:
+    folder = fresh("pylate")
+    (folder / "query").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).rename(folder / "query" / name)
+    pickled(folder / "query")
+    route(folder, types={"query": "sentence_transformers.models.Transformer"})
+    refused(folder, r"query/pytorch_model\.bin is a pickle", UntrustedModel)
+
+
+@pytest.mark.parametrize("name", ["", ".", "./."])
+def test_a_router_in_itself_is_refused(name: str, fresh: Copy) -> None:
+    folder = fresh("pylate")
+    route(folder, types={name: ROUTER["type"]})
+    refused(folder, "expected a Router of other modules, found itself in it")
+
+
+def test_a_module_of_a_router_outside_of_the_folder(fresh: Copy) -> None:
+    folder = fresh("pylate")
+    route(folder, types={"../elsewhere": DENSE})
+    refused(folder, "points outside of it")
+
+
+def test_the_weights_of_a_normalisation_are_checked(fresh: Copy) -> None:
+    folder = fresh("pylate")
+    modules = json.loads((folder / "modules.json").read_text())
+    norm = {"idx": 2, "name": "2", "path": "2_LayerNorm", "type": "sentence_transformers.models.LayerNorm"}
+    (folder / "modules.json").write_text(json.dumps([*modules, norm]))
+    (folder / "2_LayerNorm").mkdir()
+    (folder / "2_LayerNorm" / "config.json").write_text(json.dumps({"dimension": 8}))
+    refused(folder, r"2_LayerNorm/model\.safetensors is missing")
+    (folder / "2_LayerNorm" / "pytorch_model.bin").write_bytes(b"pickle")
+    refused(folder, r"pytorch_model\.bin is a pickle", UntrustedModel)
 
 
 def test_a_configuration_cannot_trust_itself(fresh: Copy) -> None:

@@ -39,6 +39,27 @@ def test_no_candidates_have_no_scores():
     assert on_device.scores_on_device(QUERY, [], [], "cpu").shape == (0,)
 
 
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_padding_is_left_out_as_on_the_usual_path(as_tensor):
+    """All similarities are negative, so that a zero vector would be the best match of each."""
+    query = np.array([[1.0, 0.0], [0.6, 0.8]], dtype=np.float32)
+    padded = np.zeros((3, 4, 2), dtype=np.float32)
+    padded[0, :2] = [[-1.0, 0.0], [0.0, -1.0]]
+    padded[1, :4] = [[-0.6, -0.8], [-1.0, 0.0], [-0.8, -0.6], [-0.6, -0.8]]
+    documents = torch.tensor(padded) if as_tensor else padded
+    ids = ["a", "b", "empty"]
+    scores = dict(zip(ids, on_device.scores_on_device(query, ids, documents, "cpu").tolist(), strict=True))
+    usual = {hit["id"]: hit["score"] for hit in rerank([ids], query, [documents], device="cpu")[0]}
+    assert scores == pytest.approx(usual)
+    assert scores == pytest.approx({"a": -0.6, "b": -1.2, "empty": -np.inf})
+
+
+def test_one_array_is_one_document_as_on_the_usual_path():
+    assert on_device.scores_on_device(QUERY, ["a"], DOCUMENTS[0], "cpu").shape == (1,)
+    with pytest.raises(DimensionMismatch, match=r"one document.*got shape \(8,\)"):
+        on_device.scores_on_device(QUERY, ["a"], DOCUMENTS[0][0], "cpu")
+
+
 class Elsewhere:
     """Stands in for a tensor on an accelerator, which this machine may not have."""
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from serotine._lazy import require
 from serotine.errors import DimensionMismatch, InvalidInput
 from serotine.scores import maxsim
-from serotine.types import Array, DocumentId, Embeddings
+from serotine.types import Array, DocumentId, Embeddings, TokenMatrix
 
 __all__ = ["scores_on_device"]
 
@@ -24,14 +24,15 @@ def scores_on_device(
     """Return the float32 MaxSim of one query with each candidate, computed in float32 on a device.
 
     query: ``(num_tokens, dim)``. embeddings: of the candidates, a list of 2-D arrays or tensors, anywhere; those that
-    are not on the device are copied to it. All are on it together.
+    are not on the device are copied to it. All are on it together. One 2-D array is one candidate; the all-zero rows of
+    a padded 3-D array are padding and left out, as in `document_chunks`.
 
     Raises:
         DimensionMismatch: a candidate has another width. InvalidInput: not one embedding per id, or a score is not
             finite because a vector holds NaN or infinity. MissingExtra: torch is not installed.
     """
     torch = require("torch", extra="models", purpose="Scoring on a device")
-    documents = [_on_device(torch, embedding, device) for embedding in embeddings]
+    documents = _documents(torch, embeddings, device)
     if len(documents) != len(ids):
         raise InvalidInput(
             f"got {len(ids)} document ids and {len(documents)} embeddings, expected one embedding per id"
@@ -48,6 +49,18 @@ def scores_on_device(
         if len(document) and not np.isfinite(score):
             raise InvalidInput(f"document {document_id!r} has the score {score}: a vector holds NaN or infinity")
     return scores
+
+
+def _documents(torch: Any, embeddings: Embeddings, device: Any) -> list[Any]:
+    """The candidates one by one, on the device."""
+    if not hasattr(embeddings, "ndim") or isinstance(embeddings, TokenMatrix):
+        return [_on_device(torch, embedding, device) for embedding in embeddings]
+    if embeddings.ndim not in (2, 3):
+        raise DimensionMismatch(
+            "documents must be 2-D (one document) or 3-D (padded documents), got shape " + str(tuple(embeddings.shape))
+        )
+    array = _on_device(torch, embeddings, device)
+    return [array] if array.ndim == 2 else [text[text.any(dim=1)] for text in array]
 
 
 def _on_device(torch: Any, embedding: Any, device: Any) -> Any:

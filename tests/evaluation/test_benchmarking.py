@@ -32,7 +32,17 @@ def test_quality_is_that_of_evaluate_with_bootstrap_intervals(bundled_model, res
     last = result[0].settings[-1]
     assert last.metrics == {metric: bootstrap(each) for metric, each in values.items()}
     assert result[0].runs["all"].rankings.keys() == QUERIES.keys()
-    assert last.recall_against_exact == {1: 1.0, 10: 1.0, 100: 1.0}
+    assert last.recall_against_exact == {1: 1.0, 10: 1.0}
+
+
+def test_recall_is_told_at_the_depths_that_were_searched(bundled_model, capsys):
+    for k, depths in ((2, [1]), (100, [1, 10, 100])):
+        figures = benchmark(
+            bundled_model, indexes.Exact(), DATASET, metrics="mrr", k=k, exact=indexes.Exact(), output=None
+        )
+        assert list(figures.settings[0].recall_against_exact) == depths
+        header = capsys.readouterr().out.splitlines()[-2].split()
+        assert [column for column in header if column.startswith("exact@")] == [f"exact@{depth}" for depth in depths]
 
 
 def test_times_sizes_and_counts_are_measured(bundled_model, result):
@@ -76,6 +86,17 @@ def test_an_index_that_is_filled_is_searched_as_it_is(bundled_model):
     assert "tokens, encoded" not in str(figures)
 
 
+def test_the_time_of_filling_the_exact_index_is_not_that_of_the_other(bundled_model):
+    vectors = bundled_model.encode(list(TEXTS.values()), is_query=False)
+    index = indexes.Exact().add_documents(list(TEXTS), vectors)
+    figures = benchmark(bundled_model, index, DATASET, metrics="mrr", exact=indexes.Exact(), output=None)
+    assert figures.times["num_tokens"] == sum(map(len, vectors))
+    assert figures.times["encode_documents_s"] > 0
+    assert figures.times["index_s"] is None
+    assert "tokens, encoded in" in str(figures)
+    assert "indexed in" not in str(figures)
+
+
 def test_excluded_documents_and_self_matches_are_left_out(bundled_model):
     dataset = BrightDataset(*DATASET, excluded={"late": ["serotine"]})
     figures = benchmark(bundled_model, indexes.Exact(), dataset, metrics="mrr", k=2, output=None)
@@ -97,6 +118,11 @@ def test_what_cannot_be_measured_is_refused(bundled_model, tmp_path):
         benchmark(bundled_model, other, DATASET)
     with pytest.raises(InvalidInput, match="settings is empty"):
         benchmark(bundled_model, indexes.Exact(), DATASET, settings={})
+    for name in ("latency_queries", "k"):
+        untouched = indexes.Exact()
+        with pytest.raises(InvalidInput, match=f"{name} must be a whole number >= 1, got 0"):
+            benchmark(bundled_model, untouched, DATASET, **{name: 0})
+        assert len(untouched) == 0
     with pytest.raises(StorageError, match="cannot write into the folder"):
         benchmark(bundled_model, indexes.Exact(), DATASET, output=tmp_path / "absent" / "x.json")
 

@@ -24,8 +24,8 @@ class Setting:
     """What one way to search gives.
 
     options: arguments of the search. metrics: mean over the queries with its interval. latency_ms: p50 and p95 of
-    searches one at a time, without encoding. queries_per_s: all queries in one call. recall_against_exact: by depth,
-    None if there was nothing to compare with.
+    searches one at a time, without encoding. queries_per_s: all queries in one call. recall_against_exact: by depth
+    up to k, None if there was nothing to compare with.
     """
 
     name: str
@@ -40,9 +40,9 @@ class Setting:
 class Benchmark:
     """The figures of `serotine.evaluation.benchmark`; ``print`` shows the table.
 
-    index: its repr. index_bytes: what it stores, None if it does not tell. times: ``num_tokens``,
-    ``encode_documents_s`` and ``index_s`` (None if the index came filled), ``encode_query_ms``. machine: see
-    `machine_facts`. runs: the rankings by setting; not part of the file.
+    index: its repr. index_bytes: what it stores, None if it does not tell. times: ``num_tokens`` and
+    ``encode_documents_s`` (None if no index had to be filled), ``index_s`` (None if this one came filled),
+    ``encode_query_ms``. machine: see `machine_facts`. runs: the rankings by setting; not part of the file.
     """
 
     name: str
@@ -98,8 +98,9 @@ class Benchmark:
         facts = []
         tokens = self.times.get("num_tokens")
         if tokens:
-            seconds = self.times["encode_documents_s"]
-            facts.append(f"{tokens:,} tokens, encoded in {seconds:.1f} s, indexed in {self.times['index_s']:.1f} s")
+            index_s = self.times["index_s"]
+            indexed = "" if index_s is None else f", indexed in {index_s:.1f} s"
+            facts.append(f"{tokens:,} tokens, encoded in {self.times['encode_documents_s']:.1f} s{indexed}")
         if self.index_bytes is not None:
             each = f", {self.index_bytes / tokens:.0f} a token" if tokens else ""
             facts.append(f"{self.index_bytes:,} bytes{each}")

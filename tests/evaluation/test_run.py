@@ -145,3 +145,21 @@ def test_a_run_goes_to_ranx_and_back():
     assert ranx_run.name == "mine"
     assert dict(ranx_run.to_dict()) == {"q": {"b": 2.5, "a": 1.5}}
     assert len(Run("none", {}).to_ranx().run) == 0
+
+
+def test_excluded_ids_are_compared_as_text():
+    run = Run.from_results([[{"id": 1, "score": 2.0}, {"id": "a", "score": 1.0}]] * 2, [7, "q"])
+    left = run.without({7: [np.int64(1)], "q": ("a", "absent"), "absent": ["a"]})
+    assert left.rankings == {"7": {"a": 1.0}, "q": {"1": 2.0}}
+    assert run.without({7: {1}, "7": {"a"}}).rankings["7"] == {}
+    assert run.without({}).rankings == run.rankings
+
+
+def test_excluded_ids_that_are_none_are_refused():
+    run = Run.from_results([[{"id": "a", "score": 1.0}]], ["q"])
+    with pytest.raises(InvalidInput, match="query id in excluded must be a string or an integer, got None"):
+        run.without({None: ["a"]})
+    with pytest.raises(InvalidInput, match=r"document id that query 'q' excludes must be .*, got 1\.5"):
+        run.without({"q": [1.5]})
+    with pytest.raises(InvalidInput, match="query 'q': excluded must be a list of document ids, got 'abc'"):
+        run.without({"q": "abc"})

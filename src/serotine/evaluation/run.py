@@ -140,17 +140,27 @@ class Run:
             },
         )
 
-    def without(self, excluded: Mapping[str, Collection[str]]) -> Run:
+    def without(self, excluded: Mapping[Any, Collection[Any]]) -> Run:
         """Return the run without the documents that each query excludes, ``{query id: document ids}``.
 
         A collection may rule documents out for a query, such as the page that it was asked about: see `BrightDataset`.
+        Ids become text, as in `from_results`; those of queries and documents that the run lacks change nothing.
+
+        Raises:
+            InvalidInput: an id is neither text nor a whole number, or a query's documents are one text.
         """
+        out_of: dict[str, set[str]] = {}
+        for query, documents in excluded.items():
+            name = id_text(query, what="query id in excluded")
+            if isinstance(documents, (str, bytes)):
+                raise InvalidInput(f"query {name!r}: excluded must be a list of document ids, got {documents!r}")
+            what = f"document id that query {name!r} excludes"
+            out_of.setdefault(name, set()).update(id_text(document, what=what) for document in documents)
         return Run(
             self.name,
             {
-                query: {document: score for document, score in ranking.items() if document not in left_out}
+                query: {document: score for document, score in ranking.items() if document not in out_of.get(query, ())}
                 for query, ranking in self.rankings.items()
-                for left_out in [frozenset(excluded.get(query, ()))]
             },
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -57,8 +56,6 @@ CQADUPSTACK_FORUMS = tuple(
 )
 """The parts of cqadupstack, each a collection; a figure for all of it is the mean of theirs."""
 
-_PART = re.compile(r"[a-z0-9_-]+")
-
 
 def load_beir(
     dataset_name: str | os.PathLike[str],
@@ -72,10 +69,10 @@ def load_beir(
 ) -> Dataset:
     """Return ``(documents, queries, qrels)`` of a BEIR collection, downloading it if it is not in the cache folder yet.
 
-    dataset_name: a name of `BEIR_DATASETS`, a part of one such as ``"cqadupstack/android"``, or an existing local
-    folder in the same layout, which is read in place (an existing folder wins over a name). split: ``"test"`` for most,
-    ``"dev"`` for msmarco. cache_folder: ``$SEROTINE_CACHE/beir`` if None, else ``$XDG_CACHE_HOME/serotine/beir`` or
-    ``~/.cache/serotine/beir``. base_url: another server, or ``file://`` folder, with the same zip files. checksums:
+    dataset_name: a name of `BEIR_DATASETS` or `CQADUPSTACK_FORUMS`, such as ``"cqadupstack/android"``, or an existing
+    local folder in the same layout, which is read in place (an existing folder wins over a name). split: ``"test"`` for
+    most, ``"dev"`` for msmarco. cache_folder: ``$SEROTINE_CACHE/beir`` if None, else ``$XDG_CACHE_HOME/serotine/beir``
+    or ``~/.cache/serotine/beir``. base_url: another server, or ``file://`` folder, with the same zip files. checksums:
     the MD5 that each must have; a name without one is not compared. show_progress_bar: of the download.
 
     The result is that of `load_custom_dataset`. A download is unpacked aside and renamed into the cache as a whole, so
@@ -92,12 +89,15 @@ def load_beir(
     if text and Path(text).is_dir():  # Path("") is the current folder
         return load_custom_dataset(text, split)
     name, _, part = text.partition("/")
-    if name not in BEIR_DATASETS or (part and not _PART.fullmatch(part)):
+    if name == "cqadupstack":
+        if text not in CQADUPSTACK_FORUMS:
+            raise InvalidInput(
+                f"{text!r}: cqadupstack has a collection for each forum: {', '.join(CQADUPSTACK_FORUMS)}"
+            )
+    elif text not in BEIR_DATASETS:
         raise InvalidInput(f"{text!r} is neither an existing folder nor one of: {', '.join(BEIR_DATASETS)}")
     cache = _default_cache_folder() if cache_folder is None else Path(cache_folder)
     folder = cache / name
-    if name == "cqadupstack" and not part:
-        raise InvalidInput(f"cqadupstack has a collection for each forum: {', '.join(CQADUPSTACK_FORUMS)}")
     if not folder.is_dir():
         url = f"{base_url.rstrip('/')}/{name}.zip"
         fetch_zip_folder(url, folder, timeout_s=timeout_s, md5=checksums.get(name), show_progress_bar=show_progress_bar)

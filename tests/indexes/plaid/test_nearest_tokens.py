@@ -91,6 +91,26 @@ def test_queries_together_and_alone_find_the_same(coded):
         np.testing.assert_array_equal(mine.similarities, alone.similarities)
 
 
+def test_hits_as_a_dict_have_no_distances_where_the_index_has_none(coded, exact):
+    found = coded.nearest_tokens(QUERIES, 3)
+    told = found.to_dict()
+    assert set(told) == {"documents_ids", "similarities"}
+    for query, hits in enumerate(found.hits):
+        assert told["documents_ids"][query] == [found.ids_of(row) for row in hits.documents]
+        np.testing.assert_array_equal(told["similarities"][query], hits.similarities)
+    assert set(exact.nearest_tokens(QUERIES, 3).to_dict()) == {"documents_ids", "distances", "similarities"}
+
+
+@pytest.mark.parametrize("make", [PLAID, Exact])
+def test_an_empty_index_has_no_hits_for_each_token(make):
+    found = make(None).nearest_tokens([QUERIES[0], QUERIES[1][:2]], 5)
+    assert [hits.documents.shape for hits in found.hits] == [(6, 0), (2, 0)]
+    assert [hits.similarities.shape for hits in found.hits] == [(6, 0), (2, 0)]
+    told = found.to_dict()
+    assert told["documents_ids"] == [[[]] * 6, [[]] * 2]
+    assert [[len(row) for row in rows] for rows in told["similarities"]] == [[0] * 6, [0] * 2]
+
+
 def test_a_query_token_without_direction_finds_nothing(coded):
     query = np.stack([np.zeros(32, np.float32), QUERIES[0][0]])
     (hits,) = coded.nearest_tokens(query, 7).hits

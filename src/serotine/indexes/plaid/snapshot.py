@@ -98,8 +98,11 @@ class Snapshot:
         _check_lengths(queries)
         allowed = read_subset(subset, len(queries))
         if len(queries) == 0 or native.num_tokens == 0:
-            nothing = TokenHits(np.empty((0, 0), dtype=np.int64), np.empty((0, 0), dtype=np.float32))
-            return NearestTokens([nothing for _ in queries], native.ids_at)
+            nothing = [
+                TokenHits(np.empty((length, 0), dtype=np.int64), np.empty((length, 0), dtype=np.float32))
+                for length in queries.lengths
+            ]
+            return NearestTokens(nothing, native.ids_at)
         hits = native.nearest_tokens(
             np.require(queries.values, np.float32, ["C", "A"]),
             queries.offsets,

@@ -37,15 +37,18 @@ class NearestTokens(NamedTuple):
     ids_of: Callable[[npt.NDArray[np.int64]], list[DocumentId]]
 
     def to_dict(self) -> dict[str, list[list[Any]]]:
-        """Return the form that PyLate's token indexes return, with ``"similarities"`` added. There must be distances.
+        """Return the form that PyLate's token indexes return, with ``"similarities"`` added.
 
-        Each value holds, for every query and every token of it, one list of ids or one float32 array.
+        Each value holds, for every query and every token of it, one list of ids or one float32 array. ``"distances"``
+        is left out where the hits have none, as those of `PLAID`.
         """
         found: dict[str, list[list[Any]]] = {"documents_ids": [], "distances": [], "similarities": []}
+        if any(hits.distances is None for hits in self.hits):
+            del found["distances"]
         for hits in self.hits:
             rows = [row[row >= 0] for row in hits.documents]
             found["documents_ids"].append([self.ids_of(row) for row in rows])
             for name, values in (("distances", hits.distances), ("similarities", hits.similarities)):
-                assert values is not None  # noqa: S101  # only a token index calls this
-                found[name].append([value[: len(row)] for value, row in zip(values, rows, strict=True)])
+                if values is not None and name in found:
+                    found[name].append([value[: len(row)] for value, row in zip(values, rows, strict=True)])
         return found

@@ -21,7 +21,7 @@ SETTINGS = {
     "teacher": {"similarity": 0.8, "lexical": 0.2, "mean": 0.0},
     "repeats": {"tldr": 2},
     "stage_a": {"steps": 2, "batch": 4, "contrastive": 0.0},
-    "stage_b": [{"steps": 2, "batch": 2, "rank": 2, "keep": 1.0, "contrastive": 1.0}],
+    "stage_b": [{"steps": 2, "batch": 2, "rank": 2, "keep": 1.0, "contrastive": 1.0, "importance": True}],
     "scales": [0.5, 1.0],
 }
 
@@ -76,22 +76,33 @@ def test_from_pairs_to_a_package(data: Path, tmp_path: Path) -> None:
     work, trained, package = tmp_path / "work", tmp_path / "trained", tmp_path / "package"
     settings = tmp_path / "settings.json"
     settings.write_text(json.dumps(SETTINGS))
+    train = ("train.py", "--data", work, "--settings", settings, "--device", "cpu", "--share", 0.3)
+    first, second = tmp_path / "first", tmp_path / "second"
     for script, *arguments in (
         ("pairs.py", "--data", data, "--out", work),
         ("candidates.py", "--data", data, "--out", work),
-        ("train.py", "--data", work, "--out", trained, "--settings", settings, "--device", "cpu", "--share", 0.3),
+        (*train, "--out", first),
+        (*train, "--out", second, "--start", first / "adapter.safetensors"),
+        ("average.py", "--start", first, "--runs", first, second, "--out", trained),
         ("ship.py", "--trained", trained, "--pairs", work, "--out", package),
     ):
         finished = run(script, *arguments)
         assert finished.returncode == 0, finished.stderr
     adapter = load_file(package / "adapter.safetensors")
     assert adapter["projection"].shape == (128, 384)
-    assert adapter["encoder.layer.0.attention.self.query.down"].shape == (2, 384)
-    assert any(np.abs(adapter[name]).max() > 0 for name in adapter if name.endswith(".up"))
+    assert not any(name.startswith("importance") for name in adapter)
+    for layer in (name.removesuffix(".down") for name in adapter if name.endswith(".down")):
+        parts = [load_file(folder / "adapter.safetensors") for folder in (first, second)]
+        changes = [part[f"{layer}.up"].astype(float) @ part[f"{layer}.down"].astype(float) for part in parts]
+        mean = adapter[f"{layer}.up"].astype(float) @ adapter[f"{layer}.down"].astype(float)
+        assert np.abs(changes[1] - changes[0]).max() > 0
+        np.testing.assert_allclose(mean, np.mean(changes, axis=0), atol=1e-3 * np.abs(changes).max())
     recipe = json.loads((package / "adapter.json").read_text())
-    stages = [entry["stage"] for entry in recipe["log"]]
+    assert recipe["mean of"] == ["first", "second"]
+    log = recipe["runs"]["second"]["log"]
+    stages = [entry["stage"] for entry in log if entry["stage"] != "B, on the way"]
     assert stages == ["lists", "base, 384 dimensions", "start", "A", "B", "B"]
-    assert [entry["scale"] for entry in recipe["log"][-2:]] == SETTINGS["scales"]
+    assert [entry["scale"] for entry in log[-2:]] == SETTINGS["scales"]
 
 
 def test_a_training_query_that_a_test_asks_is_refused(data: Path, tmp_path: Path) -> None:

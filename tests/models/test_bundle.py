@@ -45,7 +45,7 @@ def test_it_is_the_base_with_the_adapter_added(model: models.ColBERT) -> None:
         layer = name.removesuffix(".weight")
         if layer in adapted and name.endswith(".weight"):
             change = adapter[f"{layer}.up"].float() @ adapter[f"{layer}.down"].float()
-            assert torch.linalg.matrix_rank(change) <= 32
+            assert torch.linalg.matrix_rank(change) <= 64
             assert change.norm() > 0
             assert torch.allclose(now, weight + change, atol=1e-6)
         else:
@@ -105,11 +105,13 @@ def test_nothing_that_it_was_trained_on_is_tested_on() -> None:
 
 def test_its_card_and_recipe_say_how_it_was_trained() -> None:
     recipe = json.loads((bundle._WEIGHTS / "adapter.json").read_text())
-    assert recipe["recipe"]["stage_b"]
-    assert recipe["seed"] == 42
+    assert set(recipe["mean of"]) < set(recipe["runs"])
+    for run in recipe["runs"].values():
+        assert run["recipe"]["stage_b"]
+        assert run["seed"] == 42
     card = (bundle._WEIGHTS / "README.md").read_text(encoding="utf-8")
     for source in ("squad-dev", "nq-open-gold", "medquad", "tldr", "openstax", "scitldr", "ms-docs", "wordnet"):
         assert source in card
-    for script in ("pairs.py", "candidates.py", "train.py", "ship.py"):
+    for script in ("pairs.py", "candidates.py", "train.py", "average.py", "ship.py"):
         assert script in card
     assert sum(file.stat().st_size for file in bundle._WEIGHTS.iterdir()) < 8_000_000

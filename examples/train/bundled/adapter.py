@@ -6,12 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokens import Packed, encoded
 from torch import Tensor
 from torch.nn import functional
+
+from serotine.scores import TokenWeights
 
 LAYERS = r"encoder\.layer\.\d+\..*(query|key|value|dense)"
 
@@ -22,14 +25,33 @@ class Adapted(NamedTuple):
     base: Any
     projection: Tensor
     layers: dict[str, Any]  # name of a linear layer of the transformer -> its adapter
+    importance: TokenWeights | None = None  # of query tokens; their vectors' lengths
 
     @classmethod
-    def of(cls, base: Any, projection: Tensor, *, rank: int) -> Adapted:
+    def of(cls, base: Any, projection: Tensor, *, rank: int, importance: bool = False) -> Adapted:
         """Put adapters, which change nothing yet, beside the linear layers of the base's transformer."""
         configuration = LoraConfig(r=rank, lora_alpha=rank, lora_dropout=0.0, target_modules=LAYERS)
         get_peft_model(base[0].model, configuration)
         layers = {name: layer for name, layer in base[0].model.named_modules() if isinstance(layer, LoraLayer)}
-        return cls(base.eval(), projection.detach().clone().requires_grad_(), layers)
+        weights = TokenWeights(len(projection), documents=False).to(projection.device) if importance else None
+        return cls(base.eval(), projection.detach().clone().requires_grad_(), layers, weights)
+
+    def projected(self, vectors: Tensor, task: str) -> Tensor:
+        """Return vectors in the projection's dimensions, of length 1 or, of queries, of the token's importance."""
+        unit = functional.normalize(functional.linear(vectors.float(), self.projection), dim=-1)
+        if self.importance is None or task != "query":
+            return unit
+        layer = self.importance.query_importance
+        return unit * functional.softplus(layer(unit))
+
+    @torch.no_grad()
+    def load(self, path: Path) -> None:
+        """Read what `save` wrote of a model of this rank."""
+        tensors = load_file(path)
+        self.projection.copy_(tensors["projection"])
+        for name, layer in self.layers.items():
+            layer.lora_A["default"].weight.copy_(tensors[f"{name}.down"])
+            layer.lora_B["default"].weight.copy_(tensors[f"{name}.up"])
 
     def factors(self) -> list[Tensor]:
         """Return what is trained of the adapters."""
@@ -44,8 +66,7 @@ class Adapted(NamedTuple):
             vectors = encoded(self.base, ids, task)
             for layer in self.layers.values():
                 layer.scaling["default"] = 1.0
-            values = functional.normalize(functional.linear(vectors.values.float(), self.projection), dim=-1)
-            return vectors._replace(values=values.detach().half())
+            return vectors._replace(values=self.projected(vectors.values, task).detach().half())
 
         return encode
 
@@ -55,4 +76,6 @@ class Adapted(NamedTuple):
         for name, layer in self.layers.items():
             tensors[f"{name}.down"] = layer.lora_A["default"].weight.detach().half()
             tensors[f"{name}.up"] = (layer.lora_B["default"].weight.detach() * scale).half()
+        if self.importance is not None:
+            tensors |= {f"importance.{name}": weight for name, weight in self.importance.state_dict().items()}
         save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, path)

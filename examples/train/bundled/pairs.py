@@ -9,8 +9,8 @@ The run fails if any two of them meet.
 
 A positive is repeated at most MAX_REPEATS times; wordnet's short examples are a sprinkle; half of openstax's headings
 are removed from the passages that begin with them, or they would teach to match the first words. To these come
-*sentences*: one sentence of a passage as the query, and the passage without it as what it belongs to. They are long and
-state facts, as claims do and questions do not.
+*sentences*: a sentence of a passage as the query, and the passage without its queries as what it belongs to. They are
+long and state facts, as claims do and questions do not.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ BUDGET = {
     "wordnet": 1_500,
 }
 # Sentences taken from each source, at most; each is a source of its own, named "<source> sentences".
-SENTENCES = {"scitldr": 2_000, "medquad": 5_000, "openstax": 2_500, "squad-dev": 1_500, "nq-open-gold": 1_500}
+SENTENCES = {"scitldr": 5_000, "medquad": 6_000, "openstax": 6_000, "squad-dev": 2_000, "nq-open-gold": 2_000}
 SENTENCE_WORDS = range(8, 31)
-MIN_SENTENCES = 4
+MIN_SENTENCES, SENTENCES_EACH, SENTENCES_SHARE = 4, 3, 0.34  # of a passage: at least; taken at most; and as a share
 # Splits that are only ever evaluated on. Where a collection is also trained on, its held-out part.
 TEST_SPLITS = {
     "scifact": "test",
@@ -149,7 +149,7 @@ def usable_pairs(data: Path, source: str, left_out: Iterable[str]) -> list[Pair]
 
 
 def sentence_pairs(source: str, passages: Iterable[str], budget: int) -> list[Pair]:
-    """Take one sentence out of each passage that has a few: (sentence, the rest)."""
+    """Take some sentences out of each passage that has enough: (sentence, the rest of the passage) for each."""
     generator = random.Random(f"{SEED} {source} sentences")
     pairs = []
     for passage in sorted(set(passages), key=text_hash):
@@ -157,12 +157,13 @@ def sentence_pairs(source: str, passages: Iterable[str], budget: int) -> list[Pa
         places = [place for place, text in enumerate(sentences) if place and len(text.split()) in SENTENCE_WORDS]
         if len(sentences) < MIN_SENTENCES or not places:
             continue
-        place = generator.choice(places)
-        rest = " ".join(sentences[:place] + sentences[place + 1 :])
-        pairs.append(Pair(f"{source} sentences", sentences[place], rest))
-        if len(pairs) == budget:
+        count = min(len(places), SENTENCES_EACH, max(1, int(len(sentences) * SENTENCES_SHARE)))
+        taken = sorted(generator.sample(places, count))
+        rest = " ".join(text for place, text in enumerate(sentences) if place not in taken)
+        pairs += [Pair(f"{source} sentences", sentences[place], rest) for place in taken]
+        if len(pairs) >= budget:
             break
-    return pairs
+    return pairs[:budget]
 
 
 def check_disjoint(pairs: list[Pair], test_queries: set[int], test_documents: set[int]) -> None:

@@ -61,6 +61,8 @@ class Settings:
     teacher_scale: float = 1.0
     contrastive: float = 0.2
     guide: float = 0.95
+    importance: bool = False  # of query tokens is learnt, too
+    importance_rate: float = 1e-2
     keep: float = 0.0  # weight of the distance to the base model's token similarities
 
 
@@ -112,7 +114,7 @@ def losses(batch: Batch, embed: Embed, settings: Settings) -> dict[str, Tensor]:
     texts = batch.source.texts
     queries, queries_mask = embed(texts, batch.queries, "query")
     documents, documents_mask = embed(texts, batch.documents, "document")
-    counts = queries_mask.sum(dim=1, keepdim=True)
+    counts = (queries.norm(dim=-1) * queries_mask).sum(dim=1, keepdim=True)
     scores = colbert_scores(queries, documents, queries_mask, documents_mask) / counts * settings.scale
     student = scores.gather(1, batch.lists).log_softmax(dim=1)
     teacher = (batch.source.scores[batch.queries] * settings.teacher_scale).log_softmax(dim=1)
@@ -208,11 +210,18 @@ def stage_a(weight: Tensor, sources: list[Source], settings: Settings) -> tuple[
 
 
 def stage_b(
-    base: Any, weight: Tensor, sources: list[Source], settings: Settings, checkpoint: Path
+    base: Any,
+    weight: Tensor,
+    sources: list[Source],
+    settings: Settings,
+    checkpoint: Callable[[Adapted], None],
+    start: Path | None = None,
 ) -> tuple[Adapted, dict[str, Any]]:
-    """Train adapters and projection, from a copy of the base and of the projection. What is trained is also written."""
+    """Train adapters and projection, from a copy of the base and of the projection."""
     torch.manual_seed(SEED)
-    adapted = Adapted.of(copy.deepcopy(base), weight, rank=settings.rank)
+    adapted = Adapted.of(copy.deepcopy(base), weight, rank=settings.rank, importance=settings.importance)
+    if start is not None:
+        adapted.load(start)
 
     def embed(texts: Texts, numbers: Tensor, task: str) -> tuple[Tensor, Tensor]:
         ids = texts.query_ids if task == "query" else texts.document_ids
@@ -220,7 +229,7 @@ def stage_b(
         for some in by_length(ids.lengths[numbers]):
             part, mask = run(adapted.base, ids, numbers[some], task)
             order.append(some)
-            vectors.append(projected(part, adapted.projection))
+            vectors.append(adapted.projected(part, task))
             masks.append(mask)
         back = torch.cat(order).argsort()
         longest = max(mask.shape[1] for mask in masks)
@@ -234,7 +243,9 @@ def stage_b(
         {"params": adapted.factors(), "lr": settings.learning_rate},
         {"params": [adapted.projection], "lr": settings.projection_rate},
     ]
-    figures = optimise(groups, stream, embed, settings, lambda: adapted.save(checkpoint, scale=1.0))
+    if adapted.importance is not None:
+        groups.append({"params": list(adapted.importance.parameters()), "lr": settings.importance_rate})
+    figures = optimise(groups, stream, embed, settings, lambda: checkpoint(adapted))
     return adapted, {"stage": "B", "settings": asdict(settings), **figures}
 
 
@@ -245,7 +256,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/bundled/trained"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--share", type=float, default=1.0, help="of the queries")
-    parser.add_argument("--settings", type=Path, default=Path(__file__).with_name("settings.json"))
+    parser.add_argument("--start", type=Path, help="adapter.safetensors of an earlier run, for stage B")
+    parser.add_argument("--settings", type=Path, default=Path(__file__).parent / "settings" / "first.json")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     recipe = json.loads(arguments.settings.read_text())
@@ -287,9 +299,13 @@ def main() -> None:
         say({**entry, "ndcg@10": in_projection(weight)})
         save_file({"projection": weight.cpu().contiguous()}, arguments.out / "stage_a.safetensors")
 
+    def checkpoint(adapted: Adapted) -> None:
+        adapted.save(arguments.out / "last.safetensors", scale=1.0)
+        say({"stage": "B, on the way", "ndcg@10": evaluate(adapted.at(1.0), devs)})
+
     best = -1.0
     for choice in recipe["stage_b"]:
-        adapted, entry = stage_b(base, weight, sources, Settings(**choice), arguments.out / "last.safetensors")
+        adapted, entry = stage_b(base, weight, sources, Settings(**choice), checkpoint, arguments.start)
         for scale in recipe["scales"]:
             found = evaluate(adapted.at(scale), devs)
             say({**entry, "scale": scale, "ndcg@10": found})

@@ -1,0 +1,52 @@
+"""How do two trained adapters become one?  By their mean, which ranks better than either.
+
+    cd build/bundled
+    python ../../examples/train/bundled/average.py --start first --runs second-a second-b --out trained
+
+The adapters must have begun at the same weights, those of `--start`. The factors of all stand side by side, the upper
+ones divided by their number, so that their product is the mean of the products: the rank is the sum of the ranks.
+`--scale` counts the mean as many times. Importances of query tokens, if any run has learnt them, are left out. Writes
+adapter.safetensors and log.json (recipes and logs of all runs).
+
+Source: Wortsman et al. 2022, "Model soups".
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+
+def average(adapters: list[dict[str, Tensor]], *, scale: float = 1.0) -> dict[str, Tensor]:
+    """Return the mean of what `Adapted.save` wrote, times `scale`."""
+    mean = {"projection": torch.stack([adapter["projection"] for adapter in adapters]).mean(dim=0)}
+    for name in (key.removesuffix(".down") for key in adapters[0] if key.endswith(".down")):
+        ups = [adapter[f"{name}.up"].float() * (scale / len(adapters)) for adapter in adapters]
+        mean[f"{name}.down"] = torch.cat([adapter[f"{name}.down"] for adapter in adapters]).contiguous()
+        mean[f"{name}.up"] = torch.cat(ups, dim=1).half().contiguous()
+    return mean
+
+
+def main() -> None:
+    """Write the mean of runs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--start", type=Path, required=True, help="folder that the runs began at")
+    parser.add_argument("--runs", type=Path, nargs="+", required=True, help="folders that train.py wrote")
+    parser.add_argument("--out", type=Path, default=Path("build/bundled/trained"))
+    parser.add_argument("--scale", type=float, default=1.0)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    adapters = [load_file(run / "adapter.safetensors") for run in arguments.runs]
+    save_file(average(adapters, scale=arguments.scale), arguments.out / "adapter.safetensors")
+    runs = {run.name: json.loads((run / "log.json").read_text()) for run in (arguments.start, *arguments.runs)}
+    log = {"mean of": [run.name for run in arguments.runs], "scale": arguments.scale, "runs": runs}
+    (arguments.out / "log.json").write_text(json.dumps(log, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

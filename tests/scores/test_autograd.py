@@ -142,6 +142,14 @@ def test_inputs_that_are_not_contiguous_are_read_correctly():
     assert_same(gradients(token_maxima, wide, turned, mask), gradients(token_maxima, queries, documents, mask))
 
 
+def test_documents_are_copied_for_the_backward_pass_only_where_one_gets_no_gradient():
+    _, documents, _ = inputs()
+    weights = torch.ones(2, 3, 5)
+    assert autograd._without_unused(documents, weights) is documents
+    weights[0, 1] = 0
+    assert not autograd._without_unused(documents, weights)[0, 1].any()
+
+
 def test_the_same_input_gives_the_same_bits():
     queries, documents, mask = inputs(groups=1, documents=8, query_tokens=64, document_tokens=64, dim=32)
     first = gradients(token_maxima, queries, documents, mask)
@@ -188,6 +196,23 @@ def test_nan_propagates_and_a_document_without_tokens_gives_minus_infinity():
     assert maxima[0, 0].isnan().all()
     assert maxima[1, 2].isneginf().all()
     assert maxima.isfinite().sum() == maxima.numel() - 2 * 5
+
+
+@pytest.mark.usefixtures("_branch")
+def test_nan_in_a_document_without_tokens_reaches_no_gradient():
+    queries, documents, mask = inputs()
+    mask[1, 2] = False
+    weights = torch.ones(2, 3, 5)
+    weights[1, 2] = 0
+
+    def found():
+        maxima = token_maxima(queries, documents, mask)
+        return torch.autograd.grad(maxima, (queries, documents), weights)
+
+    expected = found()
+    with torch.no_grad():
+        documents[1, 2] = torch.nan
+    assert_same(found(), expected)
 
 
 @pytest.mark.gpu

@@ -109,6 +109,24 @@ def test_a_masked_out_document_is_never_found_and_sends_no_gradient(batch):
     assert not documents.grad[1, 2].any()
 
 
+@pytest.mark.parametrize("name", ["colbert_scores", "colbert_kd_scores"])
+@pytest.mark.parametrize("masked_as_zero", [False, True])
+def test_nan_in_a_masked_out_document_reaches_no_gradient(batch, name, masked_as_zero):
+    queries, documents, queries_mask, documents_mask = batch
+    documents_mask[1, 2] = False
+    function = {"colbert_scores": colbert_scores, "colbert_kd_scores": colbert_kd_scores}[name]
+
+    def gradients():
+        sides = [part.clone().requires_grad_() for part in (queries, documents)]
+        scores = function(*sides, queries_mask, documents_mask, masked_as_zero=masked_as_zero)
+        return scores, *torch.autograd.grad(scores.where(scores.isfinite(), 0).square().sum(), sides)
+
+    expected = gradients()
+    documents[1, 2] = torch.nan
+    for found, one in zip(gradients(), expected, strict=True):
+        torch.testing.assert_close(found, one)
+
+
 def test_wrong_shapes_are_named(batch):
     queries, documents, queries_mask, documents_mask = batch
     with pytest.raises(DimensionMismatch, match=r"documents_embeddings must be 4-D .* got shape \(4, 19, 16\)"):

@@ -114,6 +114,21 @@ def test_nan_propagates_and_a_document_without_tokens_gives_minus_infinity():
     assert found[1, 2].isfinite().all()
 
 
+def test_nan_in_a_document_without_tokens_reaches_no_gradient():
+    from serotine.scores import triton_maxima
+
+    queries, documents, mask = inputs((2, 3, 5, 80, 16))
+    mask[0, 1] = False
+    weights = torch.ones(2, 3, 5)
+    weights[0, 1] = 0
+    _, winners = autograd._forward(queries, documents, mask, None, with_winners=True)
+    expected = triton_maxima.maxima_gradients(*moved(queries, documents, winners, weights), wanted=(True, True))
+    documents[0, 1] = torch.nan
+    found = triton_maxima.maxima_gradients(*moved(queries, documents, winners, weights), wanted=(True, True))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_sides_of_two_dtypes_get_gradients_of_their_own_dtype():
     from serotine.scores import triton_maxima
 

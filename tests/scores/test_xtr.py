@@ -175,3 +175,18 @@ def test_shapes_that_do_not_fit_are_refused(batch):
         xtr_kd_scores(queries, documents[:, 0])
     with pytest.raises(InvalidInput, match="for 3 queries, expected them for 4"):
         xtr_kd_scores(queries, documents[:3])
+
+
+def test_nan_in_a_document_without_tokens_reaches_no_gradient(batch):
+    queries, documents, queries_mask, documents_mask = batch
+    documents_mask[1, 2] = False
+
+    def gradients():
+        sides = [part.clone().requires_grad_() for part in (queries, documents)]
+        scores = xtr_scores(*sides, queries_mask, documents_mask, k=20)
+        return torch.autograd.grad(scores.where(scores.isfinite(), 0).square().sum(), sides)
+
+    expected = gradients()
+    documents[1, 2] = torch.nan
+    for found, one in zip(gradients(), expected, strict=True):
+        torch.testing.assert_close(found, one)

@@ -56,8 +56,8 @@ def token_maxima(
     the token counts. chunk_elements: similarities held at once (None: a default for the device).
 
     Returns ``(groups, num_documents, query_tokens)``, float64 if an input is float64, else float32. A document
-    without a token that counts gives ``-inf``. NaN propagates. Of equal maxima the first token wins and takes the
-    whole gradient.
+    without a token that counts gives ``-inf``. NaN propagates, but from no token that does not count. Of equal maxima
+    the first token wins and takes the whole gradient.
 
     Differentiable once, in both inputs; twice raises SerotineError. Saved for the backward pass: the inputs
     themselves and one int32 per result.
@@ -325,12 +325,24 @@ def _query_gradient(block: _Block, weights: Tensor) -> Tensor:
     ``embedding_bag`` is a weighted sum of selected rows that never writes the selected rows out.
     """
     groups, num_documents, query_tokens = block.winners.shape
-    table = block.documents.reshape(-1, block.documents.shape[-1]).to(weights.dtype)
+    table = _without_unused(block.documents, weights).reshape(-1, block.documents.shape[-1]).to(weights.dtype)
     rows = block.winning_rows().transpose(1, 2).reshape(groups * query_tokens, num_documents)
     summed = functional.embedding_bag(
         rows, table, per_sample_weights=weights.transpose(1, 2).reshape(rows.shape), mode="sum"
     )
     return summed.view(groups, query_tokens, -1)
+
+
+def _without_unused(documents: Tensor, weights: Tensor) -> Tensor:
+    """Return the documents with zeros for those that get no gradient, among them all that have no token that counts.
+
+    A NaN in one, whose first token stands as the winner, would survive its weight of 0. Nothing is copied where there
+    is none and asking costs no synchronisation.
+    """
+    unused = ~weights.any(dim=2)
+    if is_cpu(documents) and not bool(unused.any()):
+        return documents
+    return documents.masked_fill(unused[:, :, None, None], 0)
 
 
 def _document_gradient(block: _Block, weights: Tensor) -> Tensor:

@@ -253,8 +253,11 @@ def _queries_gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: ANN202
         place = text * query_tokens + rows
         winner = tl.load(winners + place, mask=rows < query_tokens, other=0)
         weight = tl.load(weights + place, mask=rows < query_tokens, other=0.0)
+        # Without weight nothing is read: a document of masked tokens has its first for a winner, and it may be NaN.
         vectors = tl.load(
-            documents + (text * document_tokens + winner)[:, None] * dim + columns[None, :], mask=inside, other=0.0
+            documents + (text * document_tokens + winner)[:, None] * dim + columns[None, :],
+            mask=inside & (weight != 0.0)[:, None],
+            other=0.0,
         )
         total += weight[:, None] * vectors.to(tl.float32)
     place = (part * groups + group) * query_tokens + rows

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from datasets import Dataset
 
 from serotine.errors import InvalidInput
 from serotine.utils.columns import assign_roles, read_texts
@@ -57,6 +59,17 @@ def test_what_cannot_be_told_is_an_error_that_names_the_columns(names, tasks, me
 def test_texts_are_read_one_per_row_or_as_lists():
     assert read_texts("a", [{"a": "x"}, {"a": "y"}], lists=True) == (["x", "y"], None)
     assert read_texts("a", [{"a": ["x", "y"]}, {"a": []}, {"a": ("z",)}], lists=True) == (["x", "y", "z"], [2, 0, 1])
+    # As rows of a data set in the numpy format are.
+    rows = Dataset.from_dict({"q": ["u", "v"], "a": [["x", "y"], ["z"]]}).with_format("numpy")
+    assert isinstance(rows[0]["a"], np.ndarray)
+    assert read_texts("a", list(rows), lists=True) == (["x", "y", "z"], [2, 1])
+    assert read_texts("q", list(rows), lists=False) == (["u", "v"], None)
+
+
+def test_a_dict_and_an_image_stand_for_a_text():
+    pillow = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    image = pillow.new("RGB", (2, 2))
+    assert read_texts("a", [{"a": image}, {"a": {"text": "x"}}], lists=True) == ([image, {"text": "x"}], None)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +80,11 @@ def test_texts_are_read_one_per_row_or_as_lists():
         ([{"a": ["x"]}, {"a": ["y", "z", 7]}], True, r"column 'a': row 1 holds 7, expected a text"),
         ([{"a": ["x"]}, {"a": "y"}], True, r"column 'a': row 1 holds a str, expected a list of texts"),
         ([{"a": "x"}, {"a": ["y"]}], False, r"column 'a': row 1 holds a list, expected one text"),
+        ([{"a": np.array(["x", "y"])}], False, r"column 'a': row 0 holds a ndarray, expected one text"),
+        ([{"a": ["x"]}, {"a": np.ones(2)}], True, r"column 'a': row 1 holds .*1\.0.*, expected a text"),
+        ([{"a": "x"}, {"a": np.float32(2.5)}], True, r"column 'a': row 1 holds .*2\.5.*, expected a text"),
+        ([{"a": "x"}, {"a": b"y"}], True, r"column 'a': row 1 holds b'y', expected a text"),
+        ([{"a": "x"}, {"a": {"y"}}], True, r"column 'a': row 1 holds \{'y'\}, expected a text"),
     ],
 )
 def test_what_is_no_text_is_an_error_that_names_column_and_row(rows, lists, message):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from serotine.errors import InvalidInput
 
@@ -81,18 +84,18 @@ def _query_column(texts: list[str], tasks: dict[str, str], columns: list[str]) -
 def read_texts(name: str, rows: Sequence[Mapping[str, Any]], *, lists: bool) -> tuple[list[Any], list[int] | None]:
     """Return a column's texts, and how many each row has if the rows hold lists, else None.
 
-    lists: whether rows may hold lists.
+    lists: whether rows may hold lists; tuples and numpy arrays, which data sets with such a format give, are lists too.
 
     Raises:
-        InvalidInput: a row has no such column, or holds None, a number, or a list where others do not; column and row
-            are named.
+        InvalidInput: a row has no such column, or holds what is neither a text nor a dict nor an image of Pillow, or a
+            list where others do not; column and row are named.
     """
     values = []
     for number, row in enumerate(rows):
         if name not in row:
             raise InvalidInput(f"row {number} of the batch has no column {name!r}, only {sorted(row)}")
         values.append(row[name])
-    nested = [isinstance(value, (list, tuple)) for value in values]
+    nested = [isinstance(value, _LISTS) for value in values]
     if any(nested) and not (lists and all(nested)):
         number = nested.index(True) if not lists else nested.index(False)
         raise InvalidInput(
@@ -102,9 +105,20 @@ def read_texts(name: str, rows: Sequence[Mapping[str, Any]], *, lists: bool) -> 
     texts = [text for value in values for text in value] if any(nested) else values
     counts = [len(value) for value in values] if any(nested) else None
     for position, text in enumerate(texts):
-        if text is None or isinstance(text, (bool, int, float, list, tuple)):
+        if not _is_one_text(text):
             raise InvalidInput(f"column {name!r}: row {_row_of(position, counts)} holds {text!r}, expected a text")
     return texts, counts
+
+
+_LISTS = (list, tuple, np.ndarray)
+
+
+def _is_one_text(value: Any) -> bool:
+    """Tell whether a value is a text, or what stands for one: a dict of modalities, or an image."""
+    if isinstance(value, (str, Mapping)):
+        return True
+    pillow = sys.modules.get("PIL.Image")  # whoever has an image has imported it
+    return pillow is not None and isinstance(value, pillow.Image)
 
 
 def _row_of(position: int, counts: list[int] | None) -> int:

@@ -8,6 +8,7 @@ import torch
 from serotine.errors import InvalidInput, SerotineError
 from serotine.losses import CachedContrastive, Contrastive
 from serotine.losses.cached_contrastive import _lengths, _plan, _ranges
+from serotine.losses.embedding import Documents, Texts
 from serotine.scores import SimilarityMLP, TokenWeights, XTRScores, colbert_scores
 from tests.losses.conftest import NEGATIVES, POSITIVES, QUERIES, assert_same, batch_of, column, run
 
@@ -125,6 +126,26 @@ def test_autocast_of_the_forward_pass_holds_in_the_backward_pass(quiet):
     assert cosine > 0.99
 
 
+def test_16_bit_embeddings_get_gradients_that_are_summed_in_32_bits(quiet):
+    generator = torch.Generator().manual_seed(0)
+    tokens = [torch.randn(256, *size, 16, generator=generator).bfloat16() for size in ((4,), (1, 6))]
+    masks = [torch.ones(each.shape[:-1], dtype=torch.bool) for each in tokens]
+
+    def sides(dtype):
+        queries, documents = (each.detach().to(dtype, copy=True).requires_grad_() for each in tokens)
+        return Texts(queries, masks[0]), Documents(documents, masks[1], None)
+
+    queries, documents = sides(torch.bfloat16)
+    # One query at a time: the gradient of a document is the sum of 256, most of them small.
+    CachedContrastive(quiet, score_mini_batch_size=1, temperature=10.0)._cache_gradients(queries, documents)
+    expected = sides(torch.float32)
+    torch.stack(list(Contrastive(quiet, temperature=10.0)._part_losses(*expected))).sum().backward()
+    for found, exact in zip((queries, documents), expected, strict=True):
+        assert found.tokens.grad.dtype is torch.bfloat16
+        error = (found.tokens.grad.float() - exact.tokens.grad).norm() / exact.tokens.grad.norm()
+        assert error < 3e-3
+
+
 def test_without_gradients_the_loss_is_the_same(quiet):
     with torch.no_grad():
         found = CachedContrastive(quiet, mini_batch_size=2)(batch_of(quiet))
@@ -160,7 +181,7 @@ def test_texts_are_embedded_in_the_order_of_their_lengths(quiet):
 def test_a_loss_that_is_not_a_number_is_reported(quiet):
     with torch.no_grad():
         quiet[1].linear.weight.fill_(torch.nan)
-    with pytest.raises(SerotineError, match="nan at step 1: column 0"):
+    with pytest.raises(SerotineError, match="nan in training batch 1: column 0"):
         CachedContrastive(quiet, mini_batch_size=2)(batch_of(quiet))
 
 

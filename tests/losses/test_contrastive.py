@@ -100,7 +100,9 @@ def test_a_batch_of_one_with_a_negative_trains(quiet):
 @pytest.mark.parametrize("kind", [Contrastive, CachedContrastive])
 def test_a_batch_of_one_without_negatives_is_an_error_at_first_and_said_once_later(quiet, caplog, kind):
     loss, alone = kind(quiet), batch_of(quiet, slice(1))[:2]
-    with pytest.raises(InvalidInput, match=f"step 1: {kind.__name__} got a batch of one query with one document"):
+    with pytest.raises(
+        InvalidInput, match=f"training batch 1: {kind.__name__} got a batch of one query with one document"
+    ):
         run(loss, alone)
     run(loss, batch_of(quiet)[:2])
     with caplog.at_level(logging.WARNING, "serotine.losses"):
@@ -108,7 +110,8 @@ def test_a_batch_of_one_without_negatives_is_an_error_at_first_and_said_once_lat
             value, gradients = run(loss, alone)
     assert value == 0
     assert not any(gradient.any() for gradient in gradients)
-    assert [record.message[:7] for record in caplog.records if "one document" in record.message] == ["step 2:"]
+    said = [record.message.split(":")[0] for record in caplog.records if "one document" in record.message]
+    assert said == ["training batch 2"]
     with torch.no_grad():
         assert kind(quiet)(batch_of(quiet, slice(1))[:2]) == 0  # an evaluation says nothing about training
 
@@ -139,9 +142,11 @@ def test_missing_columns_and_rows_are_named(quiet):
 
 
 @pytest.mark.parametrize("position", [0, 1])
-def test_a_loss_that_is_not_a_number_names_step_and_row(quiet, position):
+def test_a_loss_that_is_not_a_number_names_batch_and_row(quiet, position):
     loss, features = Contrastive(quiet), batch_of(quiet)[:2]
     loss(features)
+    with torch.no_grad():
+        loss(features)  # an evaluation counts as no batch
     forward = type(quiet).forward
 
     class Broken(type(quiet)):
@@ -153,8 +158,10 @@ def test_a_loss_that_is_not_a_number_names_step_and_row(quiet, position):
             return outputs
 
     quiet.__class__ = Broken
-    expected = "step 2: column 0 .queries., row 2" if position == 0 else "step 2: document 0 of row 2"
-    with pytest.raises(SerotineError, match=expected):
+    expected = "column 0 .queries., row 2" if position == 0 else "document 0 of row 2"
+    with pytest.raises(SerotineError, match=f"in training batch 2: {expected}"):
+        loss(batch_of(quiet)[:2])
+    with torch.no_grad(), pytest.raises(SerotineError, match=f"in an evaluation after training batch 2: {expected}"):
         loss(batch_of(quiet)[:2])
 
 
@@ -162,7 +169,7 @@ def test_a_positive_without_a_scored_token_is_named(quiet):
     features = batch_of(quiet)[:2]
     features[1]["attention_mask"] = features[1]["attention_mask"].clone()
     features[1]["attention_mask"][3] = 0
-    with pytest.raises(SerotineError, match="positive document of row 3 has no token"):
+    with pytest.raises(SerotineError, match="document 0 of row 3 has no token"):
         Contrastive(quiet)(features)
 
 

@@ -11,10 +11,8 @@ from serotine.errors import InvalidInput
 from serotine.losses import CachedContrastive, Contrastive, Distillation, MarginMSE
 from serotine.models import ColBERT
 from serotine.rank import rerank
-from serotine.scores import SimilarityMLP, TokenWeights, maxsim
-from tests.losses.conftest import NEGATIVES, POSITIVES, QUERIES, batch_of, run
-
-TEACHER = torch.rand(6, 2, generator=torch.Generator().manual_seed(0))
+from serotine.scores import SimilarityMLP, TokenWeights, colbert_scores, maxsim
+from tests.losses.conftest import NEGATIVES, POSITIVES, QUERIES, TEACHER, run, taught_batch
 
 
 def scorer_of(name: str):
@@ -31,8 +29,38 @@ def test_every_loss_trains_it(quiet, loss, name):
     scorer = scorer_of(name)
     made = loss(quiet, scorer)
     assert {id(each) for each in scorer.parameters()} <= {id(each) for each in made.parameters()}
-    run(made, batch_of(quiet), TEACHER)
-    assert all(each.grad is not None and each.grad.any() for each in scorer.parameters())
+    run(made, taught_batch(quiet), TEACHER)
+    assert all(each.grad is not None and each.grad.abs().max() > 1e-5 for each in scorer.parameters())
+
+
+@pytest.mark.parametrize("loss", [Contrastive, CachedContrastive, Distillation, MarginMSE])
+def test_a_loss_of_a_model_that_has_one_trains_it_unless_told_otherwise(quiet, loss):
+    assert not isinstance(loss(quiet).score_metric, TokenWeights)
+    scorer = scorer_of("weights")
+    quiet.use_scorer(scorer)
+    assert loss(quiet).score_metric is scorer
+    run(loss(quiet), taught_batch(quiet), TEACHER)
+    assert all(each.grad is not None and each.grad.abs().max() > 1e-5 for each in scorer.parameters())
+    assert loss(quiet, colbert_scores).score_metric is colbert_scores
+    assert quiet.scorer is scorer
+
+
+def test_a_score_that_was_taken_away_is_gone_from_the_folder_too(quiet, tmp_path):
+    for options in ({}, {"format": "pylate"}):
+        quiet.use_scorer(scorer_of("weights"))
+        quiet.save_pretrained(str(tmp_path))
+        assert ColBERT(str(tmp_path), device="cpu").scorer is not None
+        quiet.use_scorer(None)
+        quiet.save_pretrained(str(tmp_path), **options)
+        assert not (tmp_path / "scorer").exists()
+        assert ColBERT(str(tmp_path), device="cpu").scorer is None
+
+
+def test_other_files_in_the_folder_of_a_score_stay(quiet, tmp_path):
+    (tmp_path / "scorer").mkdir()
+    (tmp_path / "scorer" / "notes.txt").write_text("mine")
+    quiet.save_pretrained(str(tmp_path))
+    assert (tmp_path / "scorer" / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("name", ["weights", "mlp"])

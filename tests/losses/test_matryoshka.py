@@ -8,9 +8,7 @@ import torch
 from serotine.errors import InvalidInput
 from serotine.losses import CachedContrastive, Contrastive, Distillation, MarginMSE, Matryoshka
 from serotine.scores import maxsim
-from tests.losses.conftest import NEGATIVES, POSITIVES, QUERIES, assert_same, batch_of, run
-
-TEACHER = torch.rand(6, 2, generator=torch.Generator().manual_seed(0))
+from tests.losses.conftest import NEGATIVES, POSITIVES, QUERIES, TEACHER, assert_same, batch_of, run, taught_batch
 
 
 def test_the_loss_is_the_weighted_sum_over_widths_of_normalised_vectors(quiet):
@@ -44,9 +42,9 @@ def test_cached_gradients_are_the_same(quiet):
 
 @pytest.mark.parametrize("loss", [Distillation, MarginMSE])
 def test_losses_of_a_teacher_take_widths_as_well(quiet, loss):
-    one = run(loss(quiet), batch_of(quiet), TEACHER)[0]
-    both = run(Matryoshka(quiet, loss(quiet), [16, 8]), batch_of(quiet), TEACHER)[0]
-    other = run(Matryoshka(quiet, loss(quiet), [8]), batch_of(quiet), TEACHER)[0]
+    one = run(loss(quiet), taught_batch(quiet), TEACHER)[0]
+    both = run(Matryoshka(quiet, loss(quiet), [16, 8]), taught_batch(quiet), TEACHER)[0]
+    other = run(Matryoshka(quiet, loss(quiet), [8]), taught_batch(quiet), TEACHER)[0]
     assert both == pytest.approx(one + other, rel=1e-5)
 
 

@@ -16,9 +16,8 @@ from torch.nn.parallel import DistributedDataParallel
 from serotine.losses import CachedContrastive, Contrastive, Distillation
 from serotine.models import ColBERT
 from serotine.scores import ColBERTScores, TokenWeights, XTRScores
-from tests.losses.conftest import NEGATIVES, POSITIVES, batch_of, column
+from tests.losses.conftest import NEGATIVES, POSITIVES, TEACHER, batch_of, column, taught_batch
 
-TEACHER = torch.tensor([[0.9, 0.1], [1.0, 0.0], [0.3, 0.4], [0.8, 0.7], [0.5, 0.0], [0.2, 0.1]])
 COUNTED = ("all_gather", "all_reduce", "broadcast")
 
 
@@ -42,6 +41,8 @@ def make_loss(kind: str, model: ColBERT, *, gather: bool) -> torch.nn.Module:
 
 def batch_for(kind: str, model: ColBERT, rows: slice) -> list[dict[str, Any]]:
     """Return some rows of the batch, for "lists" with lists of different lengths."""
+    if "kd" in kind:
+        return taught_batch(model, rows)
     if "lists" not in kind:
         return batch_of(model, rows)
     lists = [[POSITIVES[i], *NEGATIVES[: (i * 2) % 5]] for i in range(6)][rows]

@@ -49,8 +49,8 @@ class CachedContrastive(Contrastive):
         show_progress_bar: over mini-batches.
 
     With gather_across_devices, documents are gathered once and their gradients summed once per step.
-    Memory beside the model: the embeddings four times (and those of all processes three times, if gathered), and what
-    the score needs for ``score_mini_batch_size`` queries.
+    Memory beside the model: the embeddings four times (and those of all processes three times, if gathered), one of
+    which, the sums of gradients, is float32, and what the score needs for ``score_mini_batch_size`` queries.
     """
 
     # Sentence Transformers asks, because such a loss runs the model in the backward pass.
@@ -159,7 +159,8 @@ class CachedContrastive(Contrastive):
         """Leave the gradients of the loss in the mini-batches; return it and the gradients of the score's parameters.
 
         The loss is differentiated part by part, up to one leaf per side. What lies before those leaves - order,
-        padding, the gather - is passed once, with the sums.
+        padding, the gather - is passed once, with the sums. These are made in float32 at least, over processes too, and
+        rounded once: in 16 bits a sum of many parts would lose the small ones.
         """
         parameters = self._scorer_parameters()
         if parameters:
@@ -168,7 +169,10 @@ class CachedContrastive(Contrastive):
             everywhere = gather_documents(own) if self.gather_across_devices else own
         self._check_negatives(everywhere)
         leaves = (queries.tokens.detach().requires_grad_(), everywhere.tokens.detach().requires_grad_())
-        sums = [torch.zeros_like(leaf) for leaf in (*leaves, *parameters)]
+        sums = [
+            torch.zeros_like(leaf, dtype=torch.promote_types(leaf.dtype, torch.float32))
+            for leaf in (*leaves, *parameters)
+        ]
         sides = (queries._replace(tokens=leaves[0]), everywhere._replace(tokens=leaves[1]))
         loss = torch.zeros((), device=leaves[0].device)
         for part in self._part_losses(*sides, share_gradients=False):
@@ -182,7 +186,9 @@ class CachedContrastive(Contrastive):
         if self.gather_across_devices:
             of_documents = sum_own_part(of_documents)
             of_documents = of_documents[:, : own.mask.shape[1], : own.mask.shape[2]]
-        torch.autograd.backward([queries.tokens, own.tokens], [of_queries, of_documents])
+        torch.autograd.backward(
+            [queries.tokens, own.tokens], [of_queries.to(queries.tokens.dtype), of_documents.to(own.tokens.dtype)]
+        )
         return loss, mean_gradients(of_scorer)
 
     def _scorer_parameters(self) -> list[Tensor]:
@@ -229,7 +235,7 @@ class _Replay(RandContext):  # type: ignore[misc]
 
 def _add_gradients(parameters: list[Tensor], gradients: list[Tensor], scale: Tensor) -> None:
     for parameter, gradient in zip(parameters, gradients, strict=True):
-        scaled = gradient * scale
+        scaled = (gradient * scale).to(parameter.dtype)
         parameter.grad = scaled if parameter.grad is None else parameter.grad + scaled
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from serotine.errors import InvalidInput
 from serotine.losses.distributed import gather_documents, process_number
 from serotine.losses.embedding import Documents, Features, Texts, embed, read_columns
-from serotine.losses.scoring import Metric, check_metric, cross_scores, keep_scorer, metric_name, row_slices
+from serotine.losses.scoring import Metric, choose_metric, cross_scores, metric_name, row_slices
 from serotine.losses.watching import StepWatch
 from serotine.scores import ColBERTScores
 
@@ -29,11 +29,13 @@ class Contrastive(nn.Module):
     """Cross-entropy of each query's positive among all documents of the batch.
 
     Batches have the columns (query, positive), (query, positive, negative) or with any number of negatives, in this
-    order; a column may hold a list per query, also of different lengths. Every document of another query is a negative.
+    order; a column may hold a list per query, also of different lengths. Only the first document of a row is its
+    positive: all others of the row, whatever their column is called, are negatives, as is every document of another.
 
     Args:
         model: a `serotine.models.ColBERT` or another `MultiVectorEncoder`.
-        score_metric: scores of shape ``(A, Q * N)``; None for `ColBERTScores`. See `scoring`.
+        score_metric: scores of shape ``(A, Q * N)``; None for the learnt score that the model has (`ColBERT.scorer`),
+            `ColBERTScores` if it has none. See `scoring`.
         score_mini_batch_size: queries scored together; None for all.
         size_average: the mean over queries, else the sum.
         gather_across_devices: documents of all processes are negatives. Gradients are those of one process with the
@@ -45,8 +47,8 @@ class Contrastive(nn.Module):
     that is logged once; if training begins so, it is an error.
 
     Raises:
-        InvalidInput: a column is missing or its rows do not match, or batches have no negatives; the column or step is
-            named. SerotineError: the loss is not finite; the step, column and row are named.
+        InvalidInput: a column is missing or its rows do not match, or batches have no negatives; the column or batch is
+            named. SerotineError: the loss is not finite; the batch, column and row are named.
 
     Source: Khattab & Zaharia 2020, section 3.3; PyLate's arguments.
     """
@@ -63,15 +65,15 @@ class Contrastive(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
-        keep_scorer(model, score_metric)
-        self.score_metric = ColBERTScores() if score_metric is None else score_metric
-        check_metric(self.score_metric, score_mini_batch_size=score_mini_batch_size, own=False)
+        self.score_metric = choose_metric(
+            model, score_metric, default=ColBERTScores(), score_mini_batch_size=score_mini_batch_size, own=False
+        )
         self.score_mini_batch_size = score_mini_batch_size
         self.size_average = size_average
         self.gather_across_devices = gather_across_devices
         self.temperature = positive(temperature, "temperature")
         self._views: tuple[View, ...] = ((None, 1.0),)
-        self._watch = StepWatch()
+        self._watch = StepWatch(every_document=False)
         self._had_negatives = self._warned = False
 
     def forward(self, sentence_features: Iterable[Features], labels: Tensor | None = None) -> Tensor:  # noqa: ARG002
@@ -103,7 +105,7 @@ class Contrastive(nn.Module):
             self._had_negatives = True
             return
         problem = (
-            f"step {self._watch.number + 1}: {type(self).__name__} got a batch of one query with one document, which "
+            f"{self._watch.next_name()}: {type(self).__name__} got a batch of one query with one document, which "
             "without negatives has a loss of 0 and teaches nothing"
         )
         if torch.is_grad_enabled() and not self._had_negatives:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from serotine.errors import InvalidInput
 from serotine.losses.contrastive import positive
 from serotine.losses.labels import match_labels
 from serotine.losses.scoring import Metric
 from serotine.losses.teaching import Taught, TeacherLoss
 
 __all__ = ["Distillation"]
+
+logger = logging.getLogger(__name__)
 
 # Keeps the spread of equal scores from dividing by 0; PyLate's value.
 _SMALLEST_SPREAD = 1e-8
@@ -26,7 +30,8 @@ class Distillation(TeacherLoss):
 
     Args:
         model: a `serotine.models.ColBERT` or another `MultiVectorEncoder`.
-        score_metric: scores of shape ``(B, N)``, or of every pair; None for `colbert_kd_scores`.
+        score_metric: scores of shape ``(B, N)``, or of every pair; None for the learnt score that the model has
+            (`ColBERT.scorer`), `colbert_kd_scores` if it has none.
         size_average: the mean over queries, else the sum.
         normalize_scores: move the student's scores of each query to [0, 1], lowest to highest, before the softmax. The
             teacher's are taken as they are: scale them to [0, 1], too, once, in the data.
@@ -36,11 +41,14 @@ class Distillation(TeacherLoss):
         student_temperature: instead of temperature.
         teacher_temperature: instead of temperature.
 
-    A query with one document contributes 0.
+    A query with one document contributes 0. With normalize_scores one with two contributes no gradient either, whatever
+    the teacher says: its scores are always moved to 0 and 1. If no row of a batch has three documents, nothing is
+    learnt from it: that is logged once; if training begins so, it is an error.
 
     Raises:
-        InvalidInput: a column is missing, scores do not match the documents, or are not finite; row and column are
-            named. SerotineError: the loss is not finite; the step, column and row are named.
+        InvalidInput: a column is missing, scores do not match the documents, or are not finite, or lists are too short
+            to learn from; row and column are named. SerotineError: the loss is not finite; the batch, column and row
+            are named.
 
     Source: Santhanam et al. 2022 (ColBERTv2), section 3.2; PyLate's arguments and normalisation.
     """
@@ -65,6 +73,7 @@ class Distillation(TeacherLoss):
             temperature=temperature,
         )
         self.normalize_scores = normalize_scores
+        self._had_gradients = self._warned = False
         self.student_temperature, self.teacher_temperature = (
             self.temperature if value is None else positive(value, name)
             for name, value in (
@@ -72,6 +81,20 @@ class Distillation(TeacherLoss):
                 ("teacher_temperature", teacher_temperature),
             )
         )
+
+    def _check_longest(self, most: int) -> None:
+        if most > 2 or not self.normalize_scores:
+            self._had_gradients = True
+            return
+        problem = (
+            f"{self._watch.next_name()}: {type(self).__name__} got {most} documents per query at most, whose scores "
+            "normalize_scores=True always moves to 0 and 1, so that nothing is learnt from them"
+        )
+        if torch.is_grad_enabled() and not self._had_gradients:
+            raise InvalidInput(f"{problem}. Give three or more documents per query, or normalize_scores=False")
+        if not self._warned:
+            self._warned = True
+            logger.warning("%s. Give three or more documents per query, or normalize_scores=False", problem)
 
     def _loss(self, student: Taught, teacher: Tensor) -> Tensor:
         labels = match_labels(teacher, student.exist, loss=type(self).__name__)

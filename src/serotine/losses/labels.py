@@ -52,7 +52,8 @@ def counts_of(labels: Tensor) -> list[int] | None:
 def match_labels(labels: Tensor, exist: Tensor, *, loss: str) -> Tensor:
     """Return labels ``(num_queries, num_documents)``, 0 where no document exists.
 
-    exist: bool ``(num_queries, num_documents)``.
+    exist: bool ``(num_queries, num_documents)``. It has gaps where a column of lists is not the last one; the scores of
+    a row go to its documents in their order, past the gaps.
 
     Raises:
         InvalidInput: a row has another number of scores than documents; both are named.
@@ -65,4 +66,7 @@ def match_labels(labels: Tensor, exist: Tensor, *, loss: str) -> Tensor:
     if len(wrong):
         row = int(wrong[0])
         raise InvalidInput(f"{loss}: row {row} has {int(scores[row])} scores for {int(documents[row])} documents")
-    return labels[:, : exist.shape[1]].nan_to_num(0.0) * exist
+    # Both sides are read row by row, and each row has as many of one as of the other.
+    matched = labels.new_zeros(exist.shape)
+    matched[exist] = labels[~labels.isnan()]
+    return matched

@@ -22,14 +22,15 @@ class MarginMSE(TeacherLoss):
 
     Args:
         model: a `serotine.models.ColBERT` or another `MultiVectorEncoder`.
-        score_metric: scores of shape ``(B, N)``, or of every pair; None for `colbert_kd_scores`.
+        score_metric: scores of shape ``(B, N)``, or of every pair; None for the learnt score that the model has
+            (`ColBERT.scorer`), `colbert_kd_scores` if it has none.
         size_average: the mean over margins, else the sum.
         score_mini_batch_size: queries scored together; None for all.
         temperature: divides the student's scores, to bring MaxSim's range near the teacher's.
 
     Raises:
         InvalidInput: a column is missing, labels do not match the documents, or are not finite; row and column are
-            named. SerotineError: the loss is not finite; the step, column and row are named.
+            named. SerotineError: the loss is not finite; the batch, column and row are named.
 
     Source: Hofstätter et al. 2020, "Improving Efficient Neural Ranking Models with Cross-Architecture Knowledge
     Distillation".

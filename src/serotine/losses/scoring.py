@@ -20,7 +20,7 @@ from serotine.losses.distributed import num_processes, synchronized
 from serotine.losses.embedding import Documents, Texts
 from serotine.scores import Scorer
 
-__all__ = ["check_metric", "cross_scores", "keep_scorer", "metric_name", "own_scores", "row_slices"]
+__all__ = ["choose_metric", "cross_scores", "metric_name", "own_scores", "row_slices"]
 
 Metric = Callable[..., Any]
 
@@ -77,7 +77,27 @@ def metric_name(metric: Metric) -> str:
     return str(similarity_fct_name(metric))
 
 
-def check_metric(metric: Metric, *, score_mini_batch_size: int | None, own: bool) -> None:
+def choose_metric(
+    model: Any, metric: Metric | None, *, default: Metric, score_mini_batch_size: int | None, own: bool
+) -> Metric:
+    """Return the metric that a loss uses: the one given, else the model's learnt score, else the default.
+
+    A learnt score that is given belongs to the model from now on, which saves it and scores by it. One that the model
+    has already is what it will be evaluated and searched by: training under MaxSim instead has to be asked for.
+
+    Raises:
+        InvalidInput: the metric or the size is one that a loss cannot use.
+    """
+    if isinstance(metric, Scorer) and hasattr(model, "use_scorer"):
+        model.use_scorer(metric)
+    if metric is None:
+        learnt = getattr(model, "scorer", None)
+        metric = learnt if isinstance(learnt, Scorer) else default
+    _check_metric(metric, score_mini_batch_size=score_mini_batch_size, own=own)
+    return metric
+
+
+def _check_metric(metric: Metric, *, score_mini_batch_size: int | None, own: bool) -> None:
     """Raise InvalidInput for a metric or a size that a loss cannot use."""
     if not callable(metric):
         raise InvalidInput(f"score_metric must be callable, such as serotine.scores.ColBERTScores(), got {metric!r}")
@@ -89,12 +109,6 @@ def check_metric(metric: Metric, *, score_mini_batch_size: int | None, own: bool
             f"score_metric {metric_name(metric)} ranks tokens of the whole batch: scoring it in parts of "
             f"{size} queries would change the scores. Leave score_mini_batch_size at None"
         )
-
-
-def keep_scorer(model: Any, metric: Metric | None) -> None:
-    """Give a score that can be stored to the model, which saves it and scores by it from now on."""
-    if isinstance(metric, Scorer) and hasattr(model, "use_scorer"):
-        model.use_scorer(metric)
 
 
 def row_slices(length: int, step: int | None) -> Iterator[slice]:

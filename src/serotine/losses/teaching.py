@@ -12,7 +12,7 @@ from serotine.errors import InvalidInput
 from serotine.losses.contrastive import View, positive
 from serotine.losses.embedding import Documents, Features, Texts, embed, read_columns
 from serotine.losses.labels import counts_of, padded_labels
-from serotine.losses.scoring import Metric, check_metric, keep_scorer, metric_name, own_scores, row_slices
+from serotine.losses.scoring import Metric, choose_metric, metric_name, own_scores, row_slices
 from serotine.losses.watching import StepWatch
 from serotine.scores import colbert_kd_scores
 
@@ -44,14 +44,14 @@ class TeacherLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
-        keep_scorer(model, score_metric)
-        self.score_metric = colbert_kd_scores if score_metric is None else score_metric
-        check_metric(self.score_metric, score_mini_batch_size=score_mini_batch_size, own=True)
+        self.score_metric = choose_metric(
+            model, score_metric, default=colbert_kd_scores, score_mini_batch_size=score_mini_batch_size, own=True
+        )
         self.score_mini_batch_size = score_mini_batch_size
         self.size_average = size_average
         self.temperature = positive(temperature, "temperature")
         self._views: tuple[View, ...] = ((None, 1.0),)
-        self._watch = StepWatch()
+        self._watch = StepWatch(every_document=True)
 
     def forward(self, sentence_features: Iterable[Features], labels: Any = None) -> Tensor:
         """Return the loss of a batch, a scalar. labels: see `labels.padded_labels`."""
@@ -63,12 +63,16 @@ class TeacherLoss(nn.Module):
             raise InvalidInput(
                 f"{name} needs two documents per query at least, got {most}: there is nothing to compare"
             )
+        self._check_longest(most)
         queries, documents = embed(self.model, columns)
         losses = [
             weight * self._loss(self._student(queries.cut(dim), documents.cut(dim)), teacher)
             for dim, weight in self._views
         ]
         return self._watch(torch.stack(losses).sum(), queries, documents)
+
+    def _check_longest(self, most: int) -> None:
+        """Raise InvalidInput if a batch whose longest list has so many documents, two or more, teaches nothing."""
 
     def _document_counts(self, teacher: Tensor) -> list[int] | None:
         """Return how many documents each query has if the labels differ in length."""

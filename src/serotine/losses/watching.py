@@ -1,7 +1,9 @@
-"""Is the loss a number?  If not, say at which step, in which column and row, and why.
+"""Is the loss a number?  If not, say in which batch, column and row, and why.
 
-On a CPU the answer comes at once. Elsewhere reading a value waits for the device, so that a step's answer is read at
+On a CPU the answer comes at once. Elsewhere reading a value waits for the device, so that a batch's answer is read at
 the next one, when it is there.
+
+Batches of training are counted, not the trainer's steps: one step takes several with gradient_accumulation_steps.
 """
 
 from __future__ import annotations
@@ -17,42 +19,55 @@ from serotine.losses.embedding import Documents, Texts
 __all__ = ["StepWatch"]
 
 
-class _Step(NamedTuple):
-    number: int
+class _Batch(NamedTuple):
+    name: str
     loss: Tensor
     bad_queries: Tensor  # bool (num_queries,): a scored vector is not finite
     bad_documents: Tensor  # bool (num_queries, num_documents)
-    empty_positives: Tensor  # bool (num_queries,): the first document has no token that is scored
+    empty_documents: Tensor  # bool, the same or only the first column: no token is scored where one must be
 
 
 class StepWatch:
-    """Counts the calls of a loss, and raises at one that is NaN or infinite."""
+    """Counts the batches that a loss trains on, and raises at a loss that is NaN or infinite.
 
-    def __init__(self) -> None:
+    number: of batches so far that had gradients; an evaluation in between does not count.
+
+    every_document: a document without a scored token makes the loss infinite, and not only the first of a row.
+    """
+
+    def __init__(self, *, every_document: bool) -> None:
         self.number = 0
-        self._pending: _Step | None = None
+        self._every_document = every_document
+        self._pending: _Batch | None = None
+
+    def next_name(self) -> str:
+        """Return what messages call the batch that comes now, before its loss is watched."""
+        if torch.is_grad_enabled():
+            return f"training batch {self.number + 1}"
+        return f"an evaluation after training batch {self.number}"
 
     def __call__(self, loss: Tensor, queries: Texts, documents: Documents) -> Tensor:
         """Return the loss.
 
         Raises:
-            SerotineError: it, or on a device that of the step before, is not finite.
+            SerotineError: it, or on a device that of the batch before, is not finite.
         """
-        self.number += 1
+        name = self.next_name()
+        self.number += torch.is_grad_enabled()
         loss_now = loss.detach()
         pending, self._pending = self._pending, None
         if pending is not None:
             _raise_unless_finite(pending)
         if loss_now.device.type != "cpu":
-            self._pending = self._observed(loss_now, queries, documents)
+            self._pending = self._observed(name, loss_now, queries, documents)
         elif not bool(loss_now.isfinite()):
-            _raise_unless_finite(self._observed(loss_now, queries, documents))
+            _raise_unless_finite(self._observed(name, loss_now, queries, documents))
         return loss
 
     @torch.no_grad()
-    def _observed(self, loss: Tensor, queries: Texts, documents: Documents) -> _Step:
-        positives = ~documents.mask[:, 0].any(dim=-1)
-        return _Step(self.number, loss, _bad(queries), _bad(documents), positives)
+    def _observed(self, name: str, loss: Tensor, queries: Texts, documents: Documents) -> _Batch:
+        empty = documents.existing() & ~documents.mask.any(dim=-1)
+        return _Batch(name, loss, _bad(queries), _bad(documents), empty if self._every_document else empty[:, :1])
 
 
 def _bad(side: Texts | Documents) -> Tensor:
@@ -60,22 +75,22 @@ def _bad(side: Texts | Documents) -> Tensor:
     return ~side.tokens.sum(dim=-1).where(side.mask, 0).sum(dim=-1).isfinite()
 
 
-def _raise_unless_finite(step: _Step) -> None:
-    if bool(step.loss.isfinite()):
+def _raise_unless_finite(batch: _Batch) -> None:
+    if bool(batch.loss.isfinite()):
         return
-    raise SerotineError(f"the loss is {float(step.loss)} at step {step.number}: {_cause(step)}")
+    raise SerotineError(f"the loss is {float(batch.loss)} in {batch.name}: {_cause(batch)}")
 
 
-def _cause(step: _Step) -> str:
-    if bool(step.bad_queries.any()):
-        row = int(step.bad_queries.nonzero()[0])
+def _cause(batch: _Batch) -> str:
+    if bool(batch.bad_queries.any()):
+        row = int(batch.bad_queries.nonzero()[0])
         return f"column 0 (queries), row {row} has a token vector that is NaN or infinite. {_ADVICE}"
-    if bool(step.bad_documents.any()):
-        row, number = step.bad_documents.nonzero()[0].tolist()
+    if bool(batch.bad_documents.any()):
+        row, number = batch.bad_documents.nonzero()[0].tolist()
         return f"document {number} of row {row} has a token vector that is NaN or infinite. {_ADVICE}"
-    if bool(step.empty_positives.any()):
-        row = int(step.empty_positives.nonzero()[0])
-        return f"the positive document of row {row} has no token that is scored. Remove the row, or its skiplist words"
+    if bool(batch.empty_documents.any()):
+        row, number = batch.empty_documents.nonzero()[0].tolist()
+        return f"document {number} of row {row} has no token that is scored. Remove the row, or its skiplist words"
     return (
         "all token vectors are finite, so a score or a label is not. Check score_metric, the labels and the temperature"
     )

@@ -20,6 +20,7 @@ from serotine.models.formats.pylate import save_pylate
 from serotine.models.loading import MARKER_SECOND
 from serotine.models.scoring import ScoringEncoder
 from serotine.models.settings import Settings, apply_lengths, positive_int, read_lengths, read_skiplist
+from serotine.scores.scorer_files import remove_scorer
 
 __all__ = ["ColBERT"]
 
@@ -191,6 +192,7 @@ class ColBERT(ScoringEncoder):
         if not safe_serialization:
             raise InvalidInput("format='pylate' writes safetensors only")
         save_pylate(self, path)
+        remove_scorer(path)
         if create_model_card:
             self._create_model_card(path, model_name, train_datasets)
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from serotine.errors import InvalidInput
 from serotine.models.encoding import Encoder
 from serotine.scores import Scorer, load_scorer, maxsim, maxsim_pairwise, save_scorer
-from serotine.scores.scorer_files import SCORER_FOLDER
+from serotine.scores.scorer_files import SCORER_FOLDER, remove_scorer
 from serotine.types import TokenMatrix
 
 __all__ = ["ScoringEncoder"]
@@ -56,9 +56,14 @@ class ScoringEncoder(Encoder):
             self.use_scorer(load_scorer(Path(config).parent.parent, device=self.device))
 
     def save(self, path: str, *args: Any, **kwargs: Any) -> None:
-        """Save as `MultiVectorEncoder` does, and the learnt score, if there is one, in the folder ``scorer``."""
+        """Save as `MultiVectorEncoder` does, and the learnt score, if there is one, in the folder ``scorer``.
+
+        Without one, the score of a model that was saved there before is removed: it would be loaded with this one.
+        """
         super().save(path, *args, **kwargs)
-        if self.scorer is not None:
+        if self.scorer is None:
+            remove_scorer(path)
+        else:
             save_scorer(self.scorer, path)
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:

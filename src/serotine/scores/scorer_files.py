@@ -14,7 +14,7 @@ from serotine.errors import CorruptModel, InvalidInput
 if TYPE_CHECKING:
     from serotine.scores.learnable import Scorer
 
-__all__ = ["SCORER_FOLDER", "load_scorer", "save_scorer"]
+__all__ = ["SCORER_FOLDER", "load_scorer", "remove_scorer", "save_scorer"]
 
 SCORER_FOLDER = "scorer"
 _VERSION = 1
@@ -37,6 +37,15 @@ def save_scorer(scorer: Scorer, model_folder: str | Path) -> Path:
     (folder / "model.safetensors").write_bytes(save(weights))
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     return folder
+
+
+def remove_scorer(model_folder: str | Path) -> None:
+    """Take a stored score away from a model's folder, if there is one. Other files in its folder stay."""
+    folder = Path(model_folder) / SCORER_FOLDER
+    for name in ("config.json", "model.safetensors"):  # without the first, nothing loads the second
+        (folder / name).unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def load_scorer(model_folder: str | Path, *, device: Any = None) -> Scorer:

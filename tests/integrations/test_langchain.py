@@ -32,6 +32,15 @@ def test_k_and_subset_can_be_given_with_the_call(retriever):
     assert [document.id for document in retriever.invoke(QUERIES["hunt"], subset=["salt"])] == ["salt"]
 
 
+def test_k_and_subset_can_be_given_with_an_asynchronous_call(retriever, expected):
+    def found(**options):
+        return [document.id for document in asyncio.run(retriever.ainvoke(QUERIES["hunt"], **options))]
+
+    assert found(k=2) == [name for name, _ in expected("hunt", 2)]
+    assert found(subset=["salt"]) == ["salt"]
+    assert sorted(found(k=5, subset=["salt", "bread"])) == ["bread", "salt"]
+
+
 def test_calls_also_run_asynchronously_and_in_batches(retriever, expected):
     assert [document.id for document in asyncio.run(retriever.ainvoke(QUERIES["late"]))] == [
         name for name, _ in expected("late", 3)

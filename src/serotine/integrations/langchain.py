@@ -10,9 +10,14 @@ from serotine.integrations.texts import TextRanker, TextSearch
 
 require("langchain_core", extra="langchain", purpose="serotine.integrations.langchain")
 
-from langchain_core.callbacks import CallbackManagerForRetrieverRun, Callbacks  # noqa: E402 - after the check
+from langchain_core.callbacks import (  # noqa: E402 - after the check
+    AsyncCallbackManagerForRetrieverRun,
+    CallbackManagerForRetrieverRun,
+    Callbacks,
+)
 from langchain_core.documents import BaseDocumentCompressor, Document  # noqa: E402
 from langchain_core.retrievers import BaseRetriever  # noqa: E402
+from langchain_core.runnables import run_in_executor  # noqa: E402
 from pydantic import ConfigDict, PrivateAttr  # noqa: E402
 
 __all__ = ["LateInteractionCompressor", "LateInteractionRetriever"]
@@ -22,7 +27,7 @@ class LateInteractionRetriever(BaseRetriever):
     """Retrieves LangChain documents from an index.
 
     model, index, texts: see `TextSearch`. k: documents a query; a call may give another, ``invoke(query, k=3)``.
-    subset: ids that may be returned, likewise.
+    subset: ids that may be returned, likewise. Asynchronous calls run in a thread of LangChain's.
 
     A document has its id as text, and its score in ``metadata["score"]``.
 
@@ -53,6 +58,20 @@ class LateInteractionRetriever(BaseRetriever):
     ) -> list[Document]:
         found = self._search([query], k=self.k if k is None else k, subset=self.subset if subset is None else subset)[0]
         return [Document(id=str(hit.id), page_content=hit.text, metadata={"score": hit.score}) for hit in found]
+
+    async def _aget_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: AsyncCallbackManagerForRetrieverRun,
+        k: int | None = None,
+        subset: Any = None,
+    ) -> list[Document]:
+        # The one that is inherited takes no arguments beside the query.
+        found: list[Document] = await run_in_executor(
+            None, self._get_relevant_documents, query, run_manager=run_manager.get_sync(), k=k, subset=subset
+        )
+        return found
 
 
 class LateInteractionCompressor(BaseDocumentCompressor):

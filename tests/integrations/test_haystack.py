@@ -82,3 +82,24 @@ def test_what_cannot_be_written_or_found_is_told(bundled_model, folder):
     retriever = LateInteractionRetriever(bundled_model, InMemoryDocumentStore(), folder, "bats", top_k=2)
     with pytest.raises(UnknownDocument, match="the document store lacks 2 documents of the index, as 'serotine'"):
         retriever.run(QUERIES["late"])
+
+
+def test_a_top_k_of_0_and_an_empty_index_are_refused(bundled_model, store, folder, tmp_path):
+    retriever, ranker = (
+        LateInteractionRetriever(bundled_model, store, folder, "bats"),
+        LateInteractionRanker(bundled_model),
+    )
+    for call in (
+        lambda: retriever.run(QUERIES["late"], top_k=0),
+        lambda: ranker.run(QUERIES["late"], documents=[Document(content="bats")], top_k=0),
+        lambda: LateInteractionRetriever(bundled_model, store, folder, "bats", top_k=0),
+        lambda: LateInteractionRanker(bundled_model, top_k=0),
+    ):
+        with pytest.raises(InvalidInput, match="top_k must be a whole number >= 1, got 0"):
+            call()
+    late = LateInteractionRetriever(bundled_model, store, str(tmp_path), "bats", top_k=1)
+    with pytest.raises(InvalidInput, match=r"there is no index, or an empty one, at .*/bats"):
+        late.run(QUERIES["late"])
+    indexes.PLAID(tmp_path, "bats").add_documents(["bats"], [bundled_model.encode(TEXTS["serotine"], is_query=False)])
+    store.write_documents([Document(id="bats", content="text")])
+    assert [each.id for each in late.run(QUERIES["late"])["documents"]] == ["bats"]

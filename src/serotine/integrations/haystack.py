@@ -12,6 +12,7 @@ from typing import Any
 from serotine._lazy import require
 from serotine.errors import InvalidInput, UnknownDocument
 from serotine.indexes import PLAID
+from serotine.indexes.checks import positive_int
 from serotine.integrations.texts import TextRanker
 from serotine.models import ColBERT
 from serotine.retrieve import ColBERT as Retriever
@@ -70,7 +71,8 @@ class LateInteractionRetriever(_WithModel):
         self.model = model
         self.document_store = document_store
         self.index = PLAID(index_folder, index_name)
-        self.index_folder, self.index_name, self.top_k = index_folder, index_name, top_k
+        self.index_folder, self.index_name = index_folder, index_name
+        self.top_k = positive_int(top_k, name="top_k")
 
     @component.output_types(documents=list[Document])
     def run(self, query: str, top_k: int | None = None, filters: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -80,10 +82,17 @@ class LateInteractionRetriever(_WithModel):
 
         Raises:
             UnknownDocument: the document store lacks a document that the index returned.
+            InvalidInput: there is no index, or an empty one; or top_k is below 1.
         """
+        top_k = self.top_k if top_k is None else positive_int(top_k, name="top_k")
+        if not len(self.index):
+            raise InvalidInput(
+                f"there is no index, or an empty one, at {self.index_folder}/{self.index_name}; add the documents of "
+                "the store to it first"
+            )
         subset = None if filters is None else [each.id for each in self.document_store.filter_documents(filters)]
         queries = self._ready_model().encode([query], is_query=True)
-        ranking = Retriever(self.index).retrieve(queries, k=top_k or self.top_k, subset=subset)[0]
+        ranking = Retriever(self.index).retrieve(queries, k=top_k, subset=subset)[0]
         ids = [hit["id"] for hit in ranking]
         wanted = {"field": "id", "operator": "in", "value": ids}
         stored = {each.id: each for each in self.document_store.filter_documents(wanted)} if ids else {}
@@ -110,13 +119,18 @@ class LateInteractionRanker(_WithModel):
     """Orders the documents of another retriever by MaxSim. model: as above. top_k: documents kept."""
 
     def __init__(self, model: str | ColBERT, top_k: int = 10, batch_size: int = 32) -> None:
-        self.model, self.top_k, self.batch_size = model, top_k, batch_size
+        self.model, self.top_k, self.batch_size = model, positive_int(top_k, name="top_k"), batch_size
 
     @component.output_types(documents=list[Document])
     def run(self, query: str, documents: list[Document], top_k: int | None = None) -> dict[str, Any]:
-        """Return ``{"documents": ...}``, best first, with their scores. A document without text counts as empty."""
+        """Return ``{"documents": ...}``, best first, with their scores. A document without text counts as empty.
+
+        Raises:
+            InvalidInput: top_k is below 1.
+        """
+        top_k = self.top_k if top_k is None else positive_int(top_k, name="top_k")
         ranker = TextRanker(self._ready_model(), batch_size=self.batch_size)
-        ranking = ranker(query, [each.content or "" for each in documents])[: top_k or self.top_k]
+        ranking = ranker(query, [each.content or "" for each in documents])[:top_k]
         return {"documents": [_scored(documents[position], score) for position, score in ranking]}
 
     def to_dict(self) -> dict[str, Any]:

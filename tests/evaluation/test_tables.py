@@ -107,3 +107,12 @@ def test_a_document_id_that_occurs_twice_is_refused():
     assert documents_of(rows[:3], id_column="id", text_column="text") == ROWS
     with pytest.raises(DuplicateDocument, match="line 4: the document id 'a' occurs a second time"):
         documents_of(rows, id_column="id", text_column="text")
+
+
+def test_a_title_goes_before_the_text_of_its_document():
+    rows = [{"id": "a", "title": "T", "text": "x"}, {"id": "b", "title": None, "text": "y"}, {"id": "c", "text": "z"}]
+    columns = {"id_column": "id", "text_column": "text", "title_column": "title"}
+    documents = documents_of([Row(values, "here") for values in rows], **columns)
+    assert [document["text"] for document in documents] == ["T x", "y", "z"]
+    with pytest.raises(InvalidInput, match="line 7: 'title' must be a string, found 5"):
+        documents_of([Row({"id": "a", "title": 5, "text": "x"}, "line 7")], **columns)

@@ -81,6 +81,19 @@ def test_the_module_serves_over_standard_input_and_output(bundled_model, tmp_pat
     assert json.loads(info.content[0].text)["name"] == "bats"
 
 
+def test_titles_are_shown_before_the_texts(bundled_model, tmp_path, monkeypatch):
+    with indexes.PLAID(str(tmp_path), "bats") as index:
+        index.add_documents(["a", "b"], bundled_model.encode(["A title A text", "b"], is_query=False))
+    texts = tmp_path / "texts.jsonl"
+    rows = ({"_id": "a", "title": "A title", "text": "A text"}, {"_id": "b", "title": None, "text": "b"})
+    texts.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    servers = []
+    monkeypatch.setattr("serotine.integrations.mcp.MCPServer.run", lambda server: servers.append(server))
+    main(["--model", "bundled", "--index-folder", str(tmp_path), "--index-name", "bats", "--texts", str(texts)])
+    (found,), _ = called(servers[0], ("search", {"query": "A title A text"}))
+    assert {hit["id"]: hit["text"] for hit in found.structured_content["result"]} == {"a": "A title A text", "b": "b"}
+
+
 def test_a_command_line_that_leads_nowhere_is_explained(tmp_path, capsys):
     words = ["--model", "bundled", "--index-folder", str(tmp_path), "--texts"]
     for texts, message in (("absent.jsonl", "no file of texts at"), ("texts.jsonl", "no index, or an empty one, at")):

@@ -17,7 +17,7 @@ from serotine._lazy import require
 from serotine.errors import DownloadFailed, DuplicateDocument, InvalidInput
 from serotine.evaluation._files import numbered_lines
 from serotine.evaluation._ids import id_text
-from serotine.evaluation.datasets import Document
+from serotine.evaluation.datasets import Document, text_with_title
 
 __all__ = ["Row", "documents_of", "json_rows", "read_table"]
 
@@ -70,8 +70,12 @@ class Row:
         return self.values[column]
 
 
-def documents_of(rows: Iterable[Row], *, id_column: str, text_column: str) -> list[Document]:
+def documents_of(
+    rows: Iterable[Row], *, id_column: str, text_column: str, title_column: str | None = None
+) -> list[Document]:
     """Return a corpus from the rows of its table.
+
+    title_column: of titles, which go before the texts as in `load_custom_dataset`; rows need not have one.
 
     Raises:
         InvalidInput: a column is missing or of another kind. DuplicateDocument: an id occurs twice.
@@ -81,7 +85,10 @@ def documents_of(rows: Iterable[Row], *, id_column: str, text_column: str) -> li
         document = row.id(id_column)
         if document in documents:
             raise DuplicateDocument(f"{row.where}: the document id {document!r} occurs a second time")
-        documents[document] = {"id": document, "text": row.text(text_column)}
+        text = row.text(text_column)
+        if title_column is not None:
+            text = text_with_title(row.values.get(title_column), text, where=row.where)
+        documents[document] = {"id": document, "text": text}
     return list(documents.values())
 
 

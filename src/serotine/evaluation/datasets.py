@@ -16,7 +16,7 @@ from serotine.evaluation._files import numbered_lines
 from serotine.evaluation._ids import id_text
 from serotine.evaluation.qrels import read_qrels
 
-__all__ = ["Dataset", "Document", "load_custom_dataset"]
+__all__ = ["Dataset", "Document", "load_custom_dataset", "text_with_title"]
 
 
 class Document(TypedDict):
@@ -97,11 +97,22 @@ def _read_corpus(file: Path) -> list[Document]:
         if identifier in seen:
             raise DuplicateDocument(f"{file}, line {number}: the document id {identifier!r} occurs a second time")
         seen.add(identifier)
-        title = record.get("title") or ""
-        if not isinstance(title, str):
-            raise InvalidInput(f"{file}, line {number}: 'title' must be a string, found {title!r}")
-        documents.append({"id": identifier, "text": f"{title} {record['text']}".strip()})
+        text = text_with_title(record.get("title"), record["text"], where=f"{file}, line {number}")
+        documents.append({"id": identifier, "text": text})
     return documents
+
+
+def text_with_title(title: Any, text: str, *, where: str) -> str:
+    """Return the text of a document: its title, if there is one, a space and its text, stripped.
+
+    where: names the record in the error.
+
+    Raises:
+        InvalidInput: the title is neither a string nor nothing.
+    """
+    if title and not isinstance(title, str):
+        raise InvalidInput(f"{where}: 'title' must be a string, found {title!r}")
+    return f"{title or ''} {text}".strip()
 
 
 def _read_queries(file: Path) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
     python -m serotine.integrations.mcp --model NAME --index-folder FOLDER --index-name NAME --texts texts.jsonl
 
-speaks MCP over standard input and output. ``texts.jsonl`` has ``{"_id", "text"}`` a line, as BEIR's corpus.jsonl.
+speaks MCP over standard input and output. ``texts.jsonl`` has ``{"_id", "text"}`` and optionally ``"title"`` a line, as
+BEIR's corpus.jsonl; a document is shown as `serotine.evaluation.load_custom_dataset` reads it, its title first.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def main(words: Sequence[str] | None = None) -> None:
     try:
         if not arguments.texts.is_file():
             raise InvalidInput(f"no file of texts at {arguments.texts}")
-        documents = documents_of(json_rows(arguments.texts), id_column="_id", text_column="text")
+        documents = documents_of(json_rows(arguments.texts), id_column="_id", text_column="text", title_column="title")
         index = PLAID(arguments.index_folder, arguments.index_name, show_progress=False)
         if not len(index):
             raise InvalidInput(

@@ -156,6 +156,8 @@ DAMAGE = {
     "centroids not finite": ("centroids.npy", replaced(np.full((64, 8), np.nan, np.float16)), "finite numbers"),
     "too few centroids": ("centroids.npy", replaced(np.ones((2, 8), np.float16)), "codes below 2"),
     "another width": ("centroids.npy", replaced(np.ones((64, 16), np.float16)), "bytes of shape"),
+    "a width of half bytes": (
+        "centroids.npy", replaced(np.ones((64, 7), np.float16)), "4 bits fill whole bytes, found 7 dimensions, 28"),
     "weights of other bits": ("bucket_weights.npy", replaced(np.ones(4, np.float32)), "16 weights of 4 bits"),
     "codes cut": ("0.codes.npy", cut, "array of numpy's format"),
     "codes of fewer tokens": ("0.codes.npy", replaced(np.zeros(3, np.int64)), "codes of .* tokens"),

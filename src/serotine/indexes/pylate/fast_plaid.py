@@ -49,9 +49,15 @@ class FastPlaidFolder:
         self._centroids = self._array("centroids.npy", "f", 2)
         self._weights = self._array("bucket_weights.npy", "f", 1)
         self.dim = self._centroids.shape[1]
-        if len(self._weights) != 2**self.nbits or self.dim * self.nbits % 8:
+        if len(self._weights) != 2**self.nbits:
             raise self._corrupt(
                 "bucket_weights.npy", f"{2**self.nbits} weights of {self.nbits} bits", f"{len(self._weights)}"
+            )
+        if self.dim * self.nbits % 8:
+            raise self._corrupt(
+                "centroids.npy",
+                f"a width whose codes of {self.nbits} bits fill whole bytes",
+                f"{self.dim} dimensions, {self.dim * self.nbits} bits",
             )
         for name, values in (("centroids.npy", self._centroids), ("bucket_weights.npy", self._weights)):
             if not np.isfinite(values).all():

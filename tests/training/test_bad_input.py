@@ -1,4 +1,4 @@
-"""Proves that training on bad input is an error that names the column, row or step: a table."""
+"""Proves that training on bad input is an error that names the column, row or batch: a table."""
 
 from __future__ import annotations
 
@@ -99,22 +99,32 @@ TABLE = {
     "a batch of one": (
         Contrastive,
         lambda: changed(triplets(), 0, negative=None).select([0]),
-        r"step 1: Contrastive got a batch of one query with one document",
+        r"training batch 1: Contrastive got a batch of one query with one document",
     ),
     "a batch of one, cached": (
         CachedContrastive,
         lambda: changed(triplets(), 0, negative=None).select([0]),
-        r"step 1: CachedContrastive got a batch of one query with one document",
+        r"training batch 1: CachedContrastive got a batch of one query with one document",
     ),
     "one document to distil from": (
         Distillation,
         lambda: Dataset.from_dict({"query": ["a"], "documents": [["b"]], "scores": [[1.0]]}),
         r"Distillation needs two documents per query at least, got 1",
     ),
+    "two documents to distil from": (
+        Distillation,
+        lambda: Dataset.from_dict({"query": ["a"], "documents": [["b", "c"]], "scores": [[1.0, 0.0]]}),
+        r"training batch 1: Distillation got 2 documents per query .* or normalize_scores=False",
+    ),
+    "several positives": (
+        Contrastive,
+        lambda: triplets().map(lambda row: {"positive": [row["positive"], "a moth"]}),
+        r"column 'positive': row 0 holds 2 texts, expected one",
+    ),
     "a loss that is no number": (
         diverged,
         triplets,
-        r"the loss is nan at step 2: column 0 \(queries\), row 0 has a token vector",
+        r"the loss is nan in training batch 2: column 0 \(queries\), row 0 has a token vector",
     ),
 }
 
@@ -124,7 +134,7 @@ def test_it_is_named(calm, tmp_path, name):
     loss, data, message = TABLE[name]
     with pytest.raises(SerotineError, match=message) as caught:
         trainer_of(calm, loss(calm), data(), tmp_path).train()
-    assert isinstance(caught.value, InvalidInput) or "step" in message
+    assert isinstance(caught.value, InvalidInput) or "the loss is nan" in message
 
 
 def test_the_last_batch_of_an_epoch_may_have_one_row(calm, tmp_path, caplog):

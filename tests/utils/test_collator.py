@@ -99,6 +99,17 @@ def test_a_column_of_further_documents_may_be_empty(model):
     assert not any(name.startswith("negatives") for name in ColBERTCollator(model.tokenize)(rows[:1]))
 
 
+def test_several_positives_of_a_row_are_refused_unless_labels_tell_them_apart(model):
+    rows = [{"query": "what fly", "positives": ["moth"]}, {"query": "a bat", "positives": ["bat", "the bat"]}]
+    with pytest.raises(InvalidInput, match=r"column 'positives': row 1 holds 2 texts, expected one: .* row of each"):
+        ColBERTCollator(model.tokenize)(rows)
+    for name, more in (("positives", {"label": [1.0]}), ("documents", {})):
+        some = [{"query": row["query"], name: row["positives"], **more} for row in rows]
+        assert ColBERTCollator(model.tokenize)(some)[f"{name}_num_documents"].tolist() == [1, 2]
+    alone = [{**row, "positives": row["positives"][:1]} for row in rows]
+    assert ColBERTCollator(model.tokenize)(alone)["positives_input_ids"].shape[0] == 2
+
+
 def test_a_plain_multi_vector_encoder_is_served_as_well(model, tmp_path):
     model.save_pretrained(str(tmp_path), create_model_card=False)
     plain = MultiVectorEncoder(str(tmp_path), device="cpu")

@@ -27,6 +27,11 @@ class ColBERTCollator:
     Every column is padded to its own longest text. Queries and documents get the markers and prompts of the model, as
     in inference, without being asked; the order of columns in the data does not matter.
 
+    Without labels only the first document of a row is the positive. So rows whose column is named positive must hold
+    one text or a list of one: a second would be trained as a negative.
+
+    This collator sees none of the trainer's arguments: prompts, router_mapping and the like are to be given here.
+
     Args:
         tokenize_fn: ``model.tokenize`` of a `serotine.models.ColBERT`, or ``model.preprocess`` of any
             `MultiVectorEncoder`.
@@ -40,7 +45,8 @@ class ColBERTCollator:
     ``(num_rows, most)``, NaN after the end of a shorter list; ``dataset_name`` if rows have it.
 
     Raises:
-        InvalidInput: a column is missing, holds no text, or a label is no finite number; column and row are named.
+        InvalidInput: a column is missing, holds no text or several positives, or a label is no finite number; column
+            and row are named.
 
     Example:
         >>> from datasets import Dataset
@@ -91,16 +97,16 @@ class ColBERTCollator:
         for name in (roles.query, *roles.documents):
             task = "query" if name == roles.query else "document"
             prompt = prompts if isinstance(prompts, str) else prompts.get(name, prompts.get(task))
-            batch.update(self._column(name, features, task=task, prompt=prompt, first=name == roles.documents[0]))
+            texts, counts = read_texts(name, features, lists=task == "document")
+            if counts is not None and name == roles.documents[0]:
+                _check_positives(name, counts, has_labels=roles.label is not None)
+            batch.update(self._column(name, texts, counts, task=task, prompt=prompt))
         return batch
 
     def _column(
-        self, name: str, rows: Sequence[Mapping[str, Any]], *, task: str, prompt: str | None, first: bool
+        self, name: str, texts: list[Any], counts: list[int] | None, *, task: str, prompt: str | None
     ) -> dict[str, Any]:
-        """Tokenise a column. first: it has the positives, of which each query needs one."""
-        texts, counts = read_texts(name, rows, lists=task == "document")
-        if counts is not None and first and 0 in counts:
-            raise InvalidInput(f"column {name!r}: row {counts.index(0)} holds no document, expected one at least")
+        """Tokenise a column. counts: texts of each row, None for one each."""
         if not texts:  # no row of this batch has further documents
             return {}
         column = {**self.tokenize_fn(texts, task=task, prompt=prompt), "task": task}
@@ -120,6 +126,19 @@ class ColBERTCollator:
                 roles.label,
                 roles.skipped,
             )
+
+
+def _check_positives(name: str, counts: list[int], *, has_labels: bool) -> None:
+    """Check the lists of the first column of documents, whose first document is the positive if there are no labels."""
+    if 0 in counts:
+        raise InvalidInput(f"column {name!r}: row {counts.index(0)} holds no document, expected one at least")
+    if max(counts) > 1 and not has_labels and name.lower().startswith("positive"):
+        row = next(row for row, count in enumerate(counts) if count > 1)
+        raise InvalidInput(
+            f"column {name!r}: row {row} holds {counts[row]} texts, expected one: without labels only the first "
+            "document of a row is its positive, and the others would be negatives. Make a row of each positive; if "
+            "only the first is one, name the column documents"
+        )
 
 
 def _dataset_name(rows: Sequence[Mapping[str, Any]]) -> str | None:

@@ -52,12 +52,12 @@ class KDProcessing:
 
     Example:
         >>> processing = KDProcessing(
-        ...     queries={"q": "what flies at night"}, documents={"d1": "Bats.", "d2": "Bees."}, n_ways=2
+        ...     queries={"q": "what flies at night"}, documents={"d1": "Bats.", "d2": "Bees.", "d3": "Moths."}, n_ways=3
         ... )
-        >>> rows = [{"query_id": "q", "document_ids": ["d1", "d2"], "scores": [0.9, 0.1]}]
+        >>> rows = [{"query_id": "q", "document_ids": ["d1", "d3", "d2"], "scores": [0.9, 0.8, 0.1]}]
         >>> processing.dataset(rows)[0]
-        {'query_id': 'q', 'document_ids': ['d1', 'd2'], 'scores': [0.9, 0.1],
-         'query': 'what flies at night', 'documents': ['Bats.', 'Bees.']}
+        {'query_id': 'q', 'document_ids': ['d1', 'd3', 'd2'], 'scores': [0.9, 0.8, 0.1],
+         'query': 'what flies at night', 'documents': ['Bats.', 'Moths.', 'Bees.']}
 
     `dataset` opens, checks and transforms in one step. PyLate's way works as well:
     ``train.set_transform(KDProcessing(queries, documents).transform)``.

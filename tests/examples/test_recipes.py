@@ -13,10 +13,11 @@ from types import ModuleType
 
 import pytest
 import torch
+from sentence_transformers import MultiVectorEncoderTrainer
 from transformers import set_seed
 
 from serotine import evaluation, models
-from serotine.errors import CorruptModel, UnknownDocument
+from serotine.errors import CorruptModel, SerotineError, UnknownDocument
 from tests.examples.scripts import EXAMPLES, load
 from tests.golden import backbones
 from tests.models.conftest import backbone
@@ -194,6 +195,42 @@ def test_every_recipe_tells_its_published_settings_and_their_source() -> None:
         assert f"batches of {script.PUBLISHED['batch_size']}" in said, path
         assert f"{script.PUBLISHED['learning_rate']:.0e}".replace("e-0", "e-") in said, path
         assert f"documents of {script.PUBLISHED['document_length']:,}" in said, path
+
+
+def test_a_dev_collection_is_evaluated_by_the_rules_of_its_benchmark(tmp_path: Path) -> None:
+    folder = tmp_path / "arguana"  # its queries are documents of it
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "corpus.jsonl").write_text('{"_id": "a", "text": "bats"}\n')
+    (folder / "queries.jsonl").write_text('{"_id": "a", "text": "bats"}\n')
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\na\tmissing\t1\n")
+    evaluator = load("train/recipe.py").dev_evaluator(str(folder))
+    assert evaluator.remove_self_matches
+    assert evaluator.name == "arguana"
+    folder.rename(tmp_path / "dev")
+    assert not load("train/recipe.py").dev_evaluator(str(tmp_path / "dev")).remove_self_matches
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_gpu_that_only_emulates_bf16_trains_in_fp16(monkeypatch: pytest.MonkeyPatch, native: bool) -> None:
+    recipe = load("train/recipe.py")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation)
+    monkeypatch.setattr(recipe, "MultiVectorEncoderTrainingArguments", dict)
+    defaults = {"output": Path("out"), "epochs": 1, "batch_size": 4, "learning_rate": 1e-5}
+    found = recipe.training_arguments(recipe.parser(None, **defaults).parse_args([]), evaluate=False)
+    assert (found["bf16"], found["fp16"]) == (native, not native)
+
+
+def test_a_model_that_training_broke_is_not_blamed_on_its_file(
+    sample: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(trainer: MultiVectorEncoderTrainer) -> None:
+        torch.nn.init.constant_(trainer.model[1].linear.weight, math.nan)
+
+    monkeypatch.setattr(MultiVectorEncoderTrainer, "train", broken)
+    with pytest.raises(SerotineError, match=r"as NaN or infinity, so .*final was not written: training diverged"):
+        trained("contrastive", backbone, sample / "triplets", tmp_path)
+    assert not (tmp_path / "final").exists()
 
 
 def test_a_saved_model_that_encodes_otherwise_is_an_error(

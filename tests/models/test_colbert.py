@@ -17,7 +17,7 @@ from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from torch import nn
 
 from serotine.errors import InvalidInput
-from serotine.models import ColBERT
+from serotine.models import ColBERT, HierarchicalPooling
 
 from .conftest import TEXTS
 
@@ -32,6 +32,28 @@ def test_a_bare_backbone_gets_colberts_defaults(backbone: Path) -> None:
     assert model.skiplist_words == list(string.punctuation)
     assert model.get_embedding_dimension() == 128
     assert not model[1].linear.bias
+
+
+def test_names_of_pylate_that_say_nothing_new_are_understood(backbone: Path) -> None:
+    with pytest.warns(UserWarning, match="ColBERT accepts .* no effect here: truncation=True") as caught:
+        model = ColBERT(str(backbone), document_length=60, truncation=True)
+    assert [str(each.message) for each in caught if "no effect" in str(each.message)] == [str(caught[0].message)]
+    assert caught[0].filename == __file__
+    assert model.get_sentence_embedding_dimension() == model.get_embedding_dimension() == 128
+
+
+def test_what_the_migration_page_names_instead_of_pylates_helpers_is_there(model: ColBERT) -> None:
+    prefix, *words = model.tokenizer.convert_tokens_to_ids([model.document_prefix, *model.skiplist_words])
+    (ids,) = model.tokenize(["Bats fly, at night."], is_query=False)["input_ids"]
+    assert ids[1] == prefix
+    (mask,) = model.encode(["Bats fly, at night."], is_query=False, output_value=None)["masks"]
+    assert mask.tolist() == [int(token) not in words for token in ids]
+    vectors = torch.tensor(model.encode("Bats fly, at night.", is_query=False))
+    pooled = HierarchicalPooling(2, num_protected_tokens=1).pool_one(vectors)
+    expected = model.encode("Bats fly, at night.", is_query=False, pool_factor=2)
+    np.testing.assert_allclose(pooled, expected, atol=1e-6)
+    head = Dense(32, 8, activation_function=None, module_input_name="token_embeddings")
+    assert ColBERT(modules=[model[0], head], device="cpu").encode("Bats fly").shape[1] == 8
 
 
 def test_the_default_document_length_is_an_error_where_the_backbone_is_shorter(backbone: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from serotine._unused import NOT_GIVEN, warn_of_unused
 from serotine.errors import InvalidInput
 from serotine.models import building
 from serotine.models.card import ColBERTModelCardData, with_model_id
@@ -46,6 +47,7 @@ class ColBERT(ScoringEncoder):
         similarity_fn_name: "maxsim" (default) or "meanmaxsim"; PyLate's "MaxSim" is understood.
         tokenizer_kwargs, use_auth_token: PyLate's names for processor_kwargs and token.
         allow_pickled_weights: read pytorch_model.bin where there are no safetensors.
+        truncation: PyLate's; has no effect, there as here: a warning says so.
         options: every other argument of `MultiVectorEncoder` (default_prompt_name, cache_folder, revision,
             local_files_only, trust_remote_code, model_kwargs, config_kwargs, backend, ...).
 
@@ -82,8 +84,14 @@ class ColBERT(ScoringEncoder):
         tokenizer_kwargs: dict[str, Any] | None = None,
         use_auth_token: bool | str | None = None,
         allow_pickled_weights: bool = False,
+        truncation: Any = NOT_GIVEN,
         **options: Any,
     ) -> None:
+        warn_of_unused(
+            "ColBERT",
+            "texts are cut at query_length and document_length; encode has window_overlap",
+            truncation=truncation,
+        )
         self._given = Settings(
             query_prefix=query_prefix,
             document_prefix=document_prefix,
@@ -213,6 +221,11 @@ class ColBERT(ScoringEncoder):
         return with_model_id(model_card, model_id) if model_id else model_card
 
     # Settings are read from and written to the modules, so that the two cannot disagree.
+
+    def get_sentence_embedding_dimension(self) -> int | None:
+        """Return the width of a token's vector: PyLate's name of `get_embedding_dimension`."""
+        width: int | None = self.get_embedding_dimension()
+        return width
 
     @property
     def skiplist_words(self) -> list[str]:

@@ -57,6 +57,13 @@ def test_arguments_of_the_stanford_index_are_warned_of(name):
         PLAID(None, **{name: 3})
 
 
+def test_a_batch_size_of_add_documents_is_accepted_and_warned_of():
+    with pytest.warns(UserWarning, match=r"PLAID\.add_documents accepts .* no effect here: batch_size=2000") as caught:
+        index = PLAID(None).add_documents(["1"], [VECTORS], batch_size=2000)
+    assert len(index) == len(caught) == 1
+    assert caught[0].filename == __file__
+
+
 def test_an_argument_that_nobody_knows_is_an_error():
     with pytest.raises(TypeError, match="n_cells"):
         PLAID(None, n_cells=3)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from serotine._engine import PlaidIndex
+from serotine._unused import NOT_GIVEN, warn_of_unused
 from serotine.errors import InvalidInput
 from serotine.indexes.base import Index
 from serotine.indexes.checks import index_path, new_ids, positive_int, read_ids, seconds
 from serotine.indexes.chunks import document_chunks
 from serotine.indexes.plaid.options import (
-    NOT_GIVEN,
     SearchSettings,
     check_choice,
     check_device,
@@ -23,7 +23,6 @@ from serotine.indexes.plaid.options import (
     recall_or_none,
     required_settings,
     setting_or_none,
-    warn_of_unused,
 )
 from serotine.indexes.plaid.progress import is_shown
 from serotine.indexes.plaid.snapshot import Snapshot, describe
@@ -222,7 +221,7 @@ class PLAID(Index):
     def n_full_scores(self, value: int | None) -> None:
         self._settings = replace(self._settings, candidates=setting_or_none(value, name="n_full_scores"))
 
-    def add_documents(self, documents_ids: Any, documents_embeddings: Embeddings) -> Self:
+    def add_documents(self, documents_ids: Any, documents_embeddings: Embeddings, batch_size: Any = NOT_GIVEN) -> Self:
         """Add documents: their ids, and ``(num_tokens, dim)`` vectors for each.
 
         documents_ids: str or int, which stay what they are: ``1`` and ``"1"`` are two documents. A bare id is one.
@@ -230,6 +229,7 @@ class PLAID(Index):
         100 MB are held at a time (the codes are trained from a sample of all of it, so what is beyond 64 MiB waits in
         the index's folder as float16). Vectors are rounded to float16; all-zero rows of a padded 3-D array are
         padding. A document without tokens is stored and counted, but never returned. No documents: nothing happens.
+        batch_size: PyLate's; has no effect, with a warning.
 
         Cost: that of what is added, times log(number of adds) over time; training when the index has grown eightfold.
         Ctrl-C ends it within a second and changes nothing.
@@ -241,6 +241,7 @@ class PLAID(Index):
             DimensionMismatch: a document has another width. IndexLocked: another writer is at work.
             OutOfSpace, CommitFailed: the disk refused. After any error the index is what it was.
         """
+        warn_of_unused("PLAID.add_documents", "", batch_size=batch_size)
         return self._write(new_ids(documents_ids), documents_embeddings, may_replace=False)
 
     def update_documents(self, documents_ids: Any, documents_embeddings: Embeddings) -> Self:

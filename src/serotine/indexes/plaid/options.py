@@ -1,9 +1,8 @@
-"""What do the arguments of `PLAID` mean?  Each is checked; those of PyLate that mean nothing here are warned of."""
+"""What do the arguments of `PLAID` mean?  Each is checked."""
 
 from __future__ import annotations
 
 import re
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from serotine.errors import InvalidInput
 from serotine.indexes.checks import positive_int
 
 __all__ = [
-    "NOT_GIVEN",
     "SearchSettings",
     "check_choice",
     "check_device",
@@ -23,20 +21,10 @@ __all__ = [
     "recall_or_none",
     "required_settings",
     "setting_or_none",
-    "warn_of_unused",
 ]
 
 _DEVICE = re.compile(r"(cpu|cuda|mps|xpu|hpu|npu)(:\d+)?")
 _UINT32_MAX = 2**32 - 1
-
-
-class _NotGiven:
-    def __repr__(self) -> str:
-        return "<not given>"
-
-
-NOT_GIVEN: Any = _NotGiven()
-"""Default of an argument that is accepted for PyLate's sake: passing any value, even PyLate's default, is noticed."""
 
 
 @dataclass(frozen=True)
@@ -119,18 +107,3 @@ def check_device(device: Any) -> bool:
         if not _DEVICE.fullmatch(name):
             raise InvalidInput(f"device must be 'cpu' (or another device's name, with a warning), got {each!r}")
     return all(name.partition(":")[0] == "cpu" for name in names)
-
-
-def warn_of_unused(what: str, advice: str, **arguments: Any) -> None:
-    """Say once, for all arguments that were given, that they have no effect. Called by what takes them itself.
-
-    what: the class or method. advice: what to do instead of passing them.
-    """
-    given = ", ".join(f"{name}={value!r}" for name, value in arguments.items() if value is not NOT_GIVEN)
-    if given:
-        warnings.warn(
-            f"{what} accepts these arguments of PyLate's, but they have no effect here: {given}. Leave them out"
-            f"{advice and '; '}{advice}",
-            UserWarning,
-            stacklevel=3,
-        )

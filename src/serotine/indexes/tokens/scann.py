@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from serotine._lazy import require
+from serotine._unused import NOT_GIVEN, warn_of_unused
 from serotine.errors import InvalidInput
 from serotine.indexes.checks import optional_positive_int
-from serotine.indexes.plaid.options import NOT_GIVEN, warn_of_unused
 from serotine.indexes.storage.segment import Rows, Snapshot
 from serotine.indexes.tokens.index import TokenIndex
 from serotine.indexes.tokens.search import Vectors

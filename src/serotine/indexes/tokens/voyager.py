@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from serotine._lazy import require
+from serotine._unused import NOT_GIVEN, warn_of_unused
 from serotine.indexes.checks import optional_positive_int, positive_int
-from serotine.indexes.plaid.options import NOT_GIVEN, flag_or_none, warn_of_unused
+from serotine.indexes.plaid.options import flag_or_none
 from serotine.indexes.plaid.progress import counting, is_shown
 from serotine.indexes.storage.segment import Rows, Snapshot
 from serotine.indexes.tokens.index import DEFAULT_NAME, TokenIndex

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from serotine._model_files import MAX_JSON_BYTES
 from serotine.errors import CorruptModel, DimensionMismatch, InvalidInput
 from serotine.scores import (
     SimilarityMLP,
@@ -181,6 +182,51 @@ def test_a_folder_that_is_not_ours_is_refused(tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "model.safetensors").write_bytes(b"\xff" * 40)
     with pytest.raises(CorruptModel, match=r"model\.safetensors"):
+        load_scorer(tmp_path)
+
+
+HUGE = {"row_width": 2**33, "column_width": 2**33}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("[" * 200_000, r"config\.json: expected JSON"),
+        (b"\xff\xfe{", r"config\.json: expected JSON"),
+        ({"arguments": {"dim": 10**13}}, r"model\.safetensors: expected .* \(1, 10000000000000\).*found .* \(1, 16\)"),
+        ({"arguments": {"dim": 10**30}}, r"config\.json: expected format, type"),
+        ({"type": "SimilarityMLP", "arguments": HUGE}, r"scorer/(config\.json|model\.safetensors): expected"),
+        ({"type": ["TokenWeights"]}, r"config\.json: expected format, type"),
+        ({"arguments": [16]}, r"config\.json: expected format, type"),
+    ],
+)
+def test_a_hostile_configuration_is_a_typed_error(tmp_path, config, message):
+    path = save_scorer(TokenWeights(16), tmp_path) / "config.json"
+    if isinstance(config, dict):
+        config = json.dumps({**json.loads(path.read_text()), **config})
+    path.write_bytes(config if isinstance(config, bytes) else config.encode())
+    with pytest.raises(CorruptModel, match=message):
+        load_scorer(tmp_path)
+
+
+def test_a_configuration_beyond_the_limit_is_not_read(tmp_path):
+    path = save_scorer(TokenWeights(16), tmp_path) / "config.json"
+    with path.open("r+b") as file:
+        file.truncate(MAX_JSON_BYTES + 1)
+    with pytest.raises(CorruptModel, match=f"at most {MAX_JSON_BYTES} bytes"):
+        load_scorer(tmp_path)
+
+
+def test_weights_that_are_not_there_or_of_half_precision(tmp_path):
+    scorer = TokenWeights(16).half()
+    folder = save_scorer(scorer, tmp_path)
+    loaded = load_scorer(tmp_path)
+    for name, value in loaded.state_dict().items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, scorer.state_dict()[name].float())
+    assert all(parameter.requires_grad and not parameter.is_meta for parameter in loaded.parameters())
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(CorruptModel, match=r"model\.safetensors: expected the weights of a .*, found no file"):
         load_scorer(tmp_path)
 
 

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from serotine._model_files import read_header, read_json
 from serotine.errors import CorruptModel, InvalidInput
 
 if TYPE_CHECKING:
@@ -55,29 +56,48 @@ def load_scorer(model_folder: str | Path, *, device: Any = None) -> Scorer:
         InvalidInput: the model has none.
         CorruptModel: a file is missing, or says what no version writes; the message names it.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     folder = Path(model_folder) / SCORER_FOLDER
     path = folder / "config.json"
     if not path.is_file():
         raise InvalidInput(f"{Path(model_folder)} holds no learnt score: {path} does not exist")
+    scorer = _described(path, read_json(path))
+    _read_weights(scorer, folder / "model.safetensors")
+    return scorer if device is None else scorer.to(device)
+
+
+def _described(path: Path, config: dict[str, Any]) -> Scorer:
+    """Make the score that a configuration describes, without memory for its weights: any sizes may stand there."""
+    import torch
+
     try:
-        config = json.loads(path.read_text())
         kind, arguments = _classes()[config["type"]], config["arguments"]
         if config["format"] != _VERSION:
             raise CorruptModel(f"{path}: expected format {_VERSION}, found {config['format']!r}. Update serotine")
-        scorer: Scorer = kind(**arguments)
-    except (ValueError, KeyError, TypeError) as error:
+        with torch.device("meta"):
+            scorer: Scorer = kind(**arguments)
+    except (ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:
         raise CorruptModel(
             f"{path}: expected format, type (one of {sorted(_classes())}) and its arguments, found {error!r}"
         ) from error
-    weights = folder / "model.safetensors"
+    return scorer
+
+
+def _read_weights(scorer: Scorer, path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise CorruptModel(f"{path}: expected the weights of a {type(scorer).__name__}, found no file")
+    found = {name: tensor.shape for name, tensor in read_header(path).items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in scorer.state_dict().items()}
+    if found != expected:
+        raise CorruptModel(
+            f"{path}: expected the weights of a {type(scorer).__name__} of shapes {expected}, found {found}"
+        )
     try:
-        scorer.load_state_dict(load_file(weights))
+        scorer.to_empty(device="cpu").load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise CorruptModel(f"{weights}: expected the weights of a {kind.__name__}, found: {error}") from error
-    return scorer if device is None else scorer.to(device)
+        raise CorruptModel(f"{path}: expected the weights of a {type(scorer).__name__}, found: {error}") from error
 
 
 def _classes() -> dict[str, type[Any]]:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from serotine._model_files import MAX_JSON_BYTES
 from serotine.errors import CorruptModel
-from serotine.models.formats.source import MAX_JSON_BYTES, Source
+from serotine.models.formats.source import Source
 
 
 def test_a_file_is_found_and_one_that_is_not_there_is_none(tmp_path: Path) -> None:

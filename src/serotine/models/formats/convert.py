@@ -16,8 +16,8 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
+from serotine._model_files import read_json
 from serotine.errors import InvalidInput, SerotineError
-from serotine.models.formats.source import read_json
 from serotine.models.formats.weights import load_pickle
 
 __all__ = ["convert"]

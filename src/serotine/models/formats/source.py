@@ -5,19 +5,16 @@ Reads small JSON files within a size limit; knows nothing of what they mean.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from sentence_transformers.util import load_file_path
 
+from serotine._model_files import read_json
 from serotine.errors import CorruptModel
 
-__all__ = ["MAX_JSON_BYTES", "Source"]
-
-# The list of shards of the largest public models has 8 MB; everything else has some KB.
-MAX_JSON_BYTES = 32 << 20
+__all__ = ["Source"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ class Source:
         """Read a JSON file that holds an object (``kind=list``: an array); None if there is no such file.
 
         Raises:
-            CorruptModel: it is larger than MAX_JSON_BYTES, not JSON, or holds something else.
+            CorruptModel: it is too large, not JSON, or holds something else; see `read_json`.
         """
         path = self.path(filename, folder)
         return None if path is None else read_json(path, kind=kind)
@@ -72,20 +69,6 @@ class Source:
         """Return the error for a file that must be there and is not."""
         where = f"{folder}/{filename}" if folder else filename
         return CorruptModel(f"{self.name}: {where} is missing. Copy or download the model again, with all its files")
-
-
-def read_json(path: Path, *, kind: type[Any] = dict) -> Any:
-    """Read a JSON file of the model; see `Source.json`."""
-    size = path.stat().st_size
-    if size > MAX_JSON_BYTES:
-        raise CorruptModel(f"{path}: expected at most {MAX_JSON_BYTES} bytes of settings, found {size}")
-    try:
-        value = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise CorruptModel(f"{path}: expected JSON, found: {error}") from error
-    if not isinstance(value, kind):
-        raise CorruptModel(f"{path}: expected a JSON {kind.__name__}, found a {type(value).__name__}")
-    return value
 
 
 def inside(name: str, path: Any) -> None:

@@ -15,9 +15,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from serotine._model_files import TensorInfo, read_header, read_json
 from serotine.errors import CorruptModel, UntrustedModel
-from serotine.models.formats.headers import TensorInfo, read_header
-from serotine.models.formats.source import Source, inside, read_json
+from serotine.models.formats.source import Source, inside
 
 __all__ = ["Weights", "find_weights", "load_pickle"]
 

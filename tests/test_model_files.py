@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save, save_file
 
+from serotine._model_files import MAX_HEADER_BYTES, TensorInfo, read_header
 from serotine.errors import CorruptModel
-from serotine.models.formats.headers import MAX_HEADER_BYTES, TensorInfo, read_header
 
 
 def written(path: Path, header: Any, numbers: bytes = b"") -> Path:

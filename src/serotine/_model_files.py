@@ -1,8 +1,9 @@
-"""Which tensors are in a safetensors file?  Reads and checks the header only, which is all that can be wrong before
-the numbers themselves.
+"""How are the small parts of a model read when its files may come from anywhere?  JSON, and headers of safetensors.
 
-The file: 8 bytes, little-endian, the length of the header; the header, JSON; the numbers. For every tensor the header
-has dtype, shape and where its bytes begin and end, counted from the end of the header.
+Within limits, and everything that can be wrong before the numbers themselves is a typed error.
+
+A safetensors file: 8 bytes, little-endian, the length of the header; the header, JSON; the numbers. For every tensor
+the header has dtype, shape and where its bytes begin and end, counted from the end of the header.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from serotine.errors import CorruptModel
 
-__all__ = ["MAX_HEADER_BYTES", "TensorInfo", "read_header"]
+__all__ = ["MAX_HEADER_BYTES", "MAX_JSON_BYTES", "TensorInfo", "read_header", "read_json"]
+
+# The list of shards of the largest public models has 8 MB; everything else has some KB.
+MAX_JSON_BYTES = 32 << 20
 
 # About 100 bytes a tensor: a model of 100,000 tensors has 10 MB. The format itself allows 100 MB.
 MAX_HEADER_BYTES = 32 << 20
@@ -29,6 +33,24 @@ class TensorInfo(NamedTuple):
 
     dtype: str
     shape: tuple[int, ...]
+
+
+def read_json(path: Path, *, kind: type[Any] = dict) -> Any:
+    """Read a JSON file that holds an object (``kind=list``: an array).
+
+    Raises:
+        CorruptModel: it is larger than MAX_JSON_BYTES, not JSON, or holds something else.
+    """
+    size = path.stat().st_size
+    if size > MAX_JSON_BYTES:
+        raise CorruptModel(f"{path}: expected at most {MAX_JSON_BYTES} bytes of settings, found {size}")
+    try:
+        value = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise CorruptModel(f"{path}: expected JSON, found: {error}") from error
+    if not isinstance(value, kind):
+        raise CorruptModel(f"{path}: expected a JSON {kind.__name__}, found a {type(value).__name__}")
+    return value
 
 
 def read_header(path: Path) -> dict[str, TensorInfo]:

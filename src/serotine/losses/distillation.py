@@ -42,8 +42,9 @@ class Distillation(TeacherLoss):
         teacher_temperature: instead of temperature.
 
     A query with one document contributes 0. With normalize_scores one with two contributes no gradient either, whatever
-    the teacher says: its scores are always moved to 0 and 1. If no row of a batch has three documents, nothing is
-    learnt from it: that is logged once; if training begins so, it is an error.
+    the teacher says: its scores are always moved to 0 and 1. If no row of a batch has three documents, its gradients
+    are rounding errors, which an optimizer such as Adam makes steps of full size from: that is logged once; if training
+    begins so, it is an error.
 
     Raises:
         InvalidInput: a column is missing, scores do not match the documents, or are not finite, or lists are too short

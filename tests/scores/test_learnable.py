@@ -110,6 +110,11 @@ def test_masked_tokens_change_nothing_whatever_they_hold(trained, batch):
     queries, documents = queries.clone(), documents.clone()
     queries[~queries_mask], documents[~documents_mask] = 7.0, -3.0
     torch.testing.assert_close(trained(queries, documents, queries_mask, documents_mask), expected)
+    queries[~queries_mask], documents[~documents_mask] = torch.nan, torch.inf
+    scores = trained(queries, documents, queries_mask, documents_mask)
+    torch.testing.assert_close(scores, expected)
+    scores.logsumexp(dim=1).sum().backward()
+    assert all(each.grad is None or each.grad.isfinite().all() for each in trained.parameters())
 
 
 def test_a_document_without_tokens_scores_minus_infinity_and_gives_no_gradient(trained, batch):

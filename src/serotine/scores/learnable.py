@@ -22,7 +22,7 @@ from serotine.errors import DimensionMismatch, InvalidInput
 from serotine.scores._inputs import listed
 from serotine.scores._padding import Padded, pad_side
 from serotine.scores.colbert import flatten_groups
-from serotine.scores.tensors import check_dims, score_cross, score_own
+from serotine.scores.tensors import check_dims, score_cross, score_own, without_masked
 from serotine.types import Embeddings, TokenMatrix
 
 __all__ = ["Scorer", "SimilarityMLP", "TokenWeights"]
@@ -138,8 +138,8 @@ class TokenWeights(Scorer):
 
     def _score_sides(self, queries: Padded, documents: Padded, documents_per_query: int | None) -> Tensor:
         return _base_scores(
-            Padded(self._weighted(queries.tokens, is_query=True), queries.mask),
-            Padded(self._weighted(documents.tokens, is_query=False), documents.mask),
+            Padded(self._weighted(without_masked(queries), is_query=True), queries.mask),
+            Padded(self._weighted(without_masked(documents), is_query=False), documents.mask),
             documents_per_query,
         )
 

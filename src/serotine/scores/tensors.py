@@ -12,7 +12,7 @@ from serotine.errors import DimensionMismatch
 from serotine.scores._padding import Padded
 from serotine.scores.autograd import is_cpu, token_maxima
 
-__all__ = ["check_dims", "nothing", "score_cross", "score_own"]
+__all__ = ["check_dims", "nothing", "score_cross", "score_own", "without_masked"]
 
 
 def score_cross(
@@ -37,7 +37,7 @@ def score_cross(
         counting = queries.mask.reshape(-1).nonzero().view(-1)
         rows = queries.tokens.reshape(1, num_queries * query_tokens, dim).index_select(1, counting)
     else:
-        rows = _without_masked(queries).reshape(1, num_queries * query_tokens, dim)
+        rows = without_masked(queries).reshape(1, num_queries * query_tokens, dim)
     mask = None if documents.mask is None else documents.mask.unsqueeze(0)
     maxima = _maxima(rows, documents.tokens.unsqueeze(0), mask, masked_as_zero, chunk_elements).squeeze(0)
     if counting is not None:
@@ -68,7 +68,7 @@ def score_own(
         return nothing(queries, documents).expand(num_queries, documents_per_query)
     tokens = documents.tokens.view(num_queries, documents_per_query, *documents.tokens.shape[1:])
     mask = None if documents.mask is None else documents.mask.view(tokens.shape[:3])
-    maxima = _maxima(_without_masked(queries), tokens, mask, masked_as_zero, chunk_elements)
+    maxima = _maxima(without_masked(queries), tokens, mask, masked_as_zero, chunk_elements)
     if queries.mask is not None:
         maxima = maxima.where(queries.mask.unsqueeze(1), 0)
     scores = maxima.sum(dim=2)
@@ -77,9 +77,9 @@ def score_own(
     return _exclude_empty(scores, tokens, mask, masked_as_zero)
 
 
-def _without_masked(queries: Padded) -> Tensor:
+def without_masked(side: Padded) -> Tensor:
     """Return the tokens with zeros for masked ones: a NaN there would survive its gradient's weight of 0."""
-    return queries.tokens if queries.mask is None else queries.tokens.masked_fill(~queries.mask.unsqueeze(-1), 0)
+    return side.tokens if side.mask is None else side.tokens.masked_fill(~side.mask.unsqueeze(-1), 0)
 
 
 def _maxima(

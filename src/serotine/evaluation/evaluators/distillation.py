@@ -35,7 +35,8 @@ class ColBERTDistillationEvaluator(ColBERTEvaluator):
         queries: texts.
         documents: for each query a list of texts, of any length.
         scores: for each query the teacher's scores, one per document.
-        normalize_scores: move the student's scores of each query to [0, 1] first; the teacher's are taken as given.
+        normalize_scores: move the student's scores of each query to [0, 1] first; the teacher's are taken as given. The two
+        scores of a query with two documents are then 0 and 1 for any model: its divergence tells their order at most.
         temperature: divides both before the softmax; the divergence is multiplied by its square.
 
     Raises:
@@ -43,7 +44,7 @@ class ColBERTDistillationEvaluator(ColBERTEvaluator):
             that is not finite.
 
     Example:
-        >>> evaluator = ColBERTDistillationEvaluator(["who flies?"], [["Bats fly.", "Rivers flow."]], [[1.0, 0.0]])
+        >>> evaluator = ColBERTDistillationEvaluator(["who flies?"], [["Bats fly.", "Bats.", "Rivers."]], [[1, 0.5, 0]])
         >>> evaluator(model)  # doctest: +SKIP
         {'kl_divergence': 0.002, 'spearman': 1.0}
     """

@@ -35,8 +35,8 @@ class ColBERTDistillationEvaluator(ColBERTEvaluator):
         queries: texts.
         documents: for each query a list of texts, of any length.
         scores: for each query the teacher's scores, one per document.
-        normalize_scores: move the student's scores of each query to [0, 1] first; the teacher's are taken as given. The two
-        scores of a query with two documents are then 0 and 1 for any model: its divergence tells their order at most.
+        normalize_scores: move the student's scores of each query to [0, 1] first; the teacher's are taken as given.
+            With two documents they are then 0 and 1 for any model: the divergence tells their order at most.
         temperature: divides both before the softmax; the divergence is multiplied by its square.
 
     Raises:

@@ -16,7 +16,7 @@
 namespace serotine::codec {
 namespace {
 
-constexpr std::uint64_t kTokensPerCell = 96;    // of the collection
+constexpr std::uint64_t kTokensPerCell = 48;    // of the collection; docs/engine.md has what 96 lost
 constexpr std::uint64_t kSampledPerCell = 100;  // enough; a cell's mean needs no more
 constexpr std::uint64_t kMinSampledPerCell = 8;
 constexpr std::uint64_t kTellingPerCell = 48;  // fewer fit their own cells much better than other vectors will
@@ -27,7 +27,7 @@ constexpr std::uint64_t kMaxCells = std::uint64_t{1} << 24;
 constexpr std::uint64_t kResidualRows = 32'768;  // that the residual tables are made from
 constexpr std::uint64_t kNumNorms = 256;
 
-// The power of two nearest, in ratio, to tokens / 96.
+// The power of two nearest, in ratio, to tokens / 48.
 std::uint64_t cells_for(std::uint64_t tokens) {
   const double ideal = static_cast<double>(tokens) / static_cast<double>(kTokensPerCell);
   const double exponent = ideal > 1 ? std::round(std::log2(ideal)) : 0;

@@ -26,7 +26,7 @@ struct TrainOptions {
   std::uint64_t dim = 0;
   std::uint32_t nbits = 4;
   std::uint64_t seed = 42;
-  std::uint64_t collection_tokens = 0;  // what the number of cells is made for: 2^round(log2(tokens / 96))
+  std::uint64_t collection_tokens = 0;  // what the number of cells is made for: 2^round(log2(tokens / 48))
   std::uint64_t num_threads = 1;
   std::uint64_t max_sample_bytes = std::uint64_t{256} << 20;  // of int8 rows held in memory
   Progress progress;                                          // may be empty

@@ -16,7 +16,7 @@ namespace serotine::index {
 
 inline constexpr std::uint64_t kOriginalsGrowth = 4;
 inline constexpr std::uint64_t kRetrainGrowth = 8;
-inline constexpr std::uint64_t kHeadroom = 4;
+inline constexpr std::uint64_t kHeadroom = 2;
 
 struct GrowthState {
   std::span<const Piece> pieces;                  // segments with anything alive, oldest first

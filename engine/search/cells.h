@@ -27,7 +27,7 @@ struct ByteMap {
 };
 
 struct CellOptions {
-  std::uint64_t tree_above = 65'536;  // up to so many cells each is scored
+  std::uint64_t tree_above = 16'384;  // up to so many cells each is scored
   std::uint64_t supers = 6;           // beyond: expanded for each lane
   std::uint64_t num_threads = 1;
   std::string_view instruction_set;

@@ -28,7 +28,7 @@ constexpr double kLeastShare = 0.25;
 // A filter leaves fewer documents per cell: more cells are probed, up to this factor.
 constexpr double kWidest = 8;
 
-// A codebook is made for 64 to 136 tokens a cell; one whose index has outgrown it has more, and as many postings are
+// A codebook is made for 32 to 68 tokens a cell; one whose index has outgrown it has more, and as many postings are
 // read from fewer cells, down to kFewestCells.
 constexpr double kFullCell = 192;
 constexpr std::uint64_t kFewestCells = 6;

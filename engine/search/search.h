@@ -42,7 +42,7 @@ struct SearchOptions {
   bool exhaustive = false;                  // rescore everything: the reference of the search
   bool always_probe = false;                // even where looking at all documents would cost less: for measurements
   // Codebooks of more cells are scored through their tree: the children of so many super-cells of each query token.
-  std::uint64_t tree_above = 65'536;
+  std::uint64_t tree_above = 16'384;
   std::uint64_t supers = 6;
   std::uint64_t num_threads = 1;
   std::string_view instruction_set;  // empty: the active one

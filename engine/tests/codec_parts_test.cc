@@ -394,7 +394,7 @@ TEST_CASE("trying scales brings codes nearer than the measured residual norm alo
   for (std::uint64_t i = 0; i < vectors.size(); ++i) {
     const double with = testing::cosine(&originals[i * 64], &a[i * 64], 64);
     const double without = testing::cosine(&originals[i * 64], &b[i * 64], 64);
-    CHECK(with >= without - 1e-5);
+    CHECK(with >= without - 2e-5);  // the measure is taken before codes are rounded
     better += with - without;
   }
   CHECK(better / static_cast<double>(vectors.size()) > 0.0004);

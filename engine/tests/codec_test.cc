@@ -59,11 +59,11 @@ void check_round_trip(const Vectors& vectors, std::uint32_t nbits, std::uint64_t
   }
 }
 
-TEST_CASE("the number of cells is the power of two nearest to a 96th of the collection's tokens") {
+TEST_CASE("the number of cells is the power of two nearest to a 48th of the collection's tokens") {
   const Vectors vectors = clustered(4000, 32, 50, 1);
-  CHECK(train(vectors, 4).super_begin.back() == 32);            // 41.7
-  CHECK(train(vectors, 4, 1, 9600).super_begin.back() == 128);  // 100
-  CHECK(train(vectors, 4, 1, 12'000).super_begin.back() == 128);
+  CHECK(train(vectors, 4).super_begin.back() == 64);            // 83.3
+  CHECK(train(vectors, 4, 1, 4800).super_begin.back() == 128);  // 100
+  CHECK(train(vectors, 4, 1, 6'000).super_begin.back() == 128);
   CHECK(train(vectors, 4, 1, 1 << 30).super_begin.back() == 256);  // 8 sampled tokens a cell at least
 }
 
@@ -139,7 +139,7 @@ TEST_CASE("a sample that is bounded by memory still covers all of the originals"
   vectors.lengths.insert(vectors.lengths.end(), others.lengths.begin(), others.lengths.end());
   const CodebookContent content =
       train_codebook(vectors.originals(), {.dim = 32, .nbits = 4, .max_sample_bytes = 1024 * 32, .progress = {}});
-  CHECK(content.super_begin.back() == 64);
+  CHECK(content.super_begin.back() == 128);
   const testing::Opened opened = testing::open(content);
   const EncodedTokens tokens = encode(*opened.codebook, others, false);
   CHECK(tokens.residual_energy / 4000 < 0.05);

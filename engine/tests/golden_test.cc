@@ -56,6 +56,7 @@ std::string search_all(const std::filesystem::path& folder) {
     tokens[testing::kDim + (3 * axis + 1) % testing::kDim] = 0.5F;
     search::SearchOptions options;
     options.k = 8;
+    options.exhaustive = true;  // what a search leaves out may change
     search::Scratch scratch;
     for (const search::Hit& hit :
          search::search(snapshot->view(), {tokens.data(), 2, nullptr}, nullptr, options, scratch)) {

@@ -475,13 +475,14 @@ TEST_CASE("copies of a pseudo-query's source do not make a calibration easy") {
   CHECK(calibrate(view, queries, 1, {}).front().recall < 0.9F);  // any setting finds the eleven copies
 }
 
-TEST_CASE("a search takes the cheapest point that reached its recall, and two beyond it") {
+TEST_CASE("a search takes the cheapest point that reached its recall, and two beyond it, or four for nearly all") {
   const std::vector<format::CalibrationPoint> points{{1, 10, 10, 0.5F},  {2, 20, 20, 0.9F},  {3, 30, 30, 0.99F},
-                                                     {4, 40, 40, 0.99F}, {5, 50, 50, 0.99F}, {6, 60, 60, 0.99F}};
+                                                     {4, 40, 40, 0.99F}, {5, 50, 50, 0.99F}, {6, 60, 60, 0.99F},
+                                                     {7, 70, 70, 0.99F}, {8, 80, 80, 0.99F}};
   CHECK(point_for(points, 0.4F) == points[2]);
   CHECK(point_for(points, 0.9F) == points[3]);
-  CHECK(point_for(points, 0.99F) == points[4]);
-  CHECK(point_for(points, 2.0F) == points[4]);  // none reached it: as if the best that was reached were asked for
+  CHECK(point_for(points, 0.99F) == points[6]);
+  CHECK(point_for(points, 2.0F) == points[6]);  // none reached it: as if the best that was reached were asked for
   CHECK(point_for({points.begin(), points.begin() + 3}, 0.99F) == points[2]);
 }
 

@@ -28,7 +28,7 @@ struct ByteMap {
 
 struct CellOptions {
   std::uint64_t tree_above = 16'384;  // up to so many cells each is scored
-  std::uint64_t supers = 6;           // beyond: expanded for each lane
+  std::uint64_t supers = 0;           // beyond: expanded for each lane; 0 leaves it to the size of the codebook
   std::uint64_t num_threads = 1;
   std::string_view instruction_set;
 };
@@ -59,6 +59,8 @@ class CellScores {
 
  private:
   void choose_map();
+  // How many super-cells' children are scored for each lane.
+  [[nodiscard]] std::uint64_t num_expanded() const noexcept;
   void expand_supers();
   void score(const std::int8_t* rows, std::uint64_t num_rows, std::uint64_t first_row);
 

@@ -41,9 +41,10 @@ struct SearchOptions {
   std::optional<std::uint32_t> rescored;    // rescored from their codes; at least k
   bool exhaustive = false;                  // rescore everything: the reference of the search
   bool always_probe = false;                // even where looking at all documents would cost less: for measurements
-  // Codebooks of more cells are scored through their tree: the children of so many super-cells of each query token.
+  // Codebooks of more cells are scored through their tree: the children of so many super-cells of each query token (0:
+  // as many as their size asks for).
   std::uint64_t tree_above = 16'384;
-  std::uint64_t supers = 6;
+  std::uint64_t supers = 0;
   std::uint64_t num_threads = 1;
   std::string_view instruction_set;  // empty: the active one
 };

@@ -19,8 +19,8 @@ constexpr float kNarrowest = 0.1F;
 constexpr std::uint64_t kWorkPerThread = std::uint64_t{12} << 20;
 constexpr std::uint64_t kChunkRows = 1'536;
 
-// Super-cells of each lane whose children are scored. With 6, one in 3,000 of SciFact's ten best was not among a hundred
-// found; where cells are many, more than 6 found no more (docs/engine.md).
+// Super-cells of each lane whose children are scored. With 6, one in 3,000 of SciFact's ten best was not among a
+// hundred found; where cells are many, more than 6 found no more (docs/engine.md).
 constexpr std::uint64_t kSupers = 8;
 constexpr std::uint64_t kManyCells = 65'536;
 constexpr std::uint64_t kSupersOfMany = 6;

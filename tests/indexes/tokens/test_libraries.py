@@ -182,3 +182,26 @@ def test_one_vector_type_is_stored_whatever_is_given(voyager):
     index = voyager(dtype="float16", M=8).add_documents(range(40), [d.astype(np.float64) for d in DOCUMENTS])
     assert index.get_documents_embeddings([0])[0].dtype == np.float16
     assert index(QUERY.astype(np.float16), k=3)["similarities"][0][0].dtype == np.float32
+
+
+@pytest.mark.parametrize("lost", [[], [0], [4], [1, 2], [0, 1, 2, 3, 4]])
+def test_a_query_that_the_graph_cannot_answer_does_not_take_the_others_along(lost):
+    """The library raises for a whole batch if it finds too few neighbours of one query in it."""
+    pytest.importorskip("voyager")
+    from serotine.indexes.tokens import voyager as module
+
+    class CannotFind(Exception):
+        pass
+
+    class Graph:
+        num_elements = 100
+
+        def query(self, queries, k, num_threads, query_ef):
+            if any(int(query[0]) in lost for query in queries):
+                raise CannotFind
+            return np.repeat(queries[:, :1].astype(np.int64), k, axis=1), None
+
+    library = type("Library", (), {"RecallError": CannotFind})
+    graph = module._Graph(library, Graph(), module._SearchSettings(200, 1))
+    found = graph.nearest(np.arange(5, dtype=np.float32)[:, np.newaxis], 3)
+    assert found.tolist() == [[-1 if number in lost else number] * 3 for number in range(5)]

@@ -177,7 +177,7 @@ class _Graph:
         self._settings = settings
 
     def nearest(self, queries: Vectors, k: int) -> Rows | None:
-        """Return the labels of the k nearest vectors; None if the graph leads to fewer, or is none of ours."""
+        """Return the labels of the k nearest vectors, -1 where the graph leads to fewer; None if not ours."""
         try:
             labels, _ = self._graph.query(
                 np.array(queries),  # it takes no read-only one
@@ -185,8 +185,12 @@ class _Graph:
                 num_threads=self._settings.num_threads,
                 query_ef=max(k, self._settings.ef),
             )
-        except self._library.RecallError:
-            return None
+        except self._library.RecallError:  # of one query, which it does not name: the others' answers are lost, too
+            if len(queries) == 1:
+                return np.full((1, k), -1, dtype=np.int64)
+            halves = [self.nearest(half, k) for half in np.array_split(queries, 2)]
+            found = [half for half in halves if half is not None]
+            return np.concatenate(found) if len(found) == len(halves) else None
         positions: Rows = labels.astype(np.int64)
         return positions if labels.max(initial=0) < self._graph.num_elements else None
 

@@ -19,6 +19,11 @@ from serotine.scores import TokenWeights
 LAYERS = r"encoder\.layer\.\d+\..*(query|key|value|dense)"
 
 
+def projected(vectors: Tensor, weight: Tensor) -> Tensor:
+    """Unit vectors in the projection's dimensions."""
+    return functional.normalize(functional.linear(vectors.float(), weight), dim=-1)
+
+
 class Adapted(NamedTuple):
     """A base model with adapters, and a projection."""
 
@@ -38,7 +43,7 @@ class Adapted(NamedTuple):
 
     def projected(self, vectors: Tensor, task: str) -> Tensor:
         """Return vectors in the projection's dimensions, of length 1 or, of queries, of the token's importance."""
-        unit = functional.normalize(functional.linear(vectors.float(), self.projection), dim=-1)
+        unit = projected(vectors, self.projection)
         if self.importance is None or task != "query":
             return unit
         layer = self.importance.query_importance

@@ -8,12 +8,10 @@ nDCG@10 of exact MaxSim in float32, with what `serotine.models.bundled` loads. T
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 from pathlib import Path
 
 import torch
-from teacher import ndcg
+from teacher import ndcg, read_texts
 
 from serotine.models import bundled
 from serotine.scores import maxsim_packed
@@ -27,8 +25,7 @@ def main() -> None:
     arguments = parser.parse_args()
     model = bundled()
     for folder in sorted((arguments.data / "dev").iterdir()):
-        with gzip.open(folder / "texts.json.gz", "rt", encoding="utf-8") as file:
-            texts = json.load(file)
+        texts = read_texts(folder)
         queries = TokenMatrix.from_arrays(model.encode(texts["queries"], is_query=True))
         documents = TokenMatrix.from_arrays(model.encode(texts["documents"], is_query=False))
         scores = torch.from_numpy(maxsim_packed(queries, documents))

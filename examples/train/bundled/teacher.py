@@ -49,10 +49,16 @@ class Texts(NamedTuple):
     relevant: list[list[int]]  # of each query; none of a source
 
 
+def read_texts(folder: Path) -> dict[str, Any]:
+    """Read the queries and documents that candidates.py wrote, and what is relevant in a dev set."""
+    with gzip.open(folder / "texts.json.gz", "rt", encoding="utf-8") as file:
+        texts: dict[str, Any] = json.load(file)
+    return texts
+
+
 def read(folder: Path, base: Any, device: torch.device, *, share: float = 1.0) -> Texts:
     """Read what candidates.py wrote and encode it with the base model. share: of the queries, for a trial."""
-    with gzip.open(folder / "texts.json.gz", "rt", encoding="utf-8") as file:
-        texts = json.load(file)
+    texts = read_texts(folder)
     count = max(1, int(len(texts["queries"]) * share))
 
     def array(name: str) -> Tensor:

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from adapter import Adapted
+from adapter import Adapted, projected
 from safetensors.torch import load_file, save_file
 from teacher import Texts, Weights, lists, ndcg, read
 from tokens import Packed, by_length, encoded, mean_similarities, run
@@ -102,11 +102,6 @@ def batches(sources: list[Source], size: int, generator: torch.Generator) -> Ite
             todo += [(source, part) for part in order.split(size) if len(part) == size]
         for position in torch.randperm(len(todo), generator=generator).tolist():
             yield Batch.of(*todo[position])
-
-
-def projected(vectors: Tensor, weight: Tensor) -> Tensor:
-    """Unit vectors in the projection's dimensions."""
-    return functional.normalize(functional.linear(vectors.float(), weight), dim=-1)
 
 
 def losses(batch: Batch, embed: Embed, settings: Settings) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -18,8 +17,6 @@ from serotine.losses.watching import StepWatch
 from serotine.scores import ColBERTScores
 
 __all__ = ["Contrastive"]
-
-logger = logging.getLogger(__name__)
 
 View = tuple[int | None, float]
 """Leading dimensions to score with, None for all, and the weight of that loss."""
@@ -74,7 +71,6 @@ class Contrastive(nn.Module):
         self.temperature = positive(temperature, "temperature")
         self._views: tuple[View, ...] = ((None, 1.0),)
         self._watch = StepWatch(every_document=False)
-        self._had_negatives = self._warned = False
 
     def forward(self, sentence_features: Iterable[Features], labels: Tensor | None = None) -> Tensor:  # noqa: ARG002
         """Return the loss of a batch, a scalar. labels are not used."""
@@ -101,18 +97,13 @@ class Contrastive(nn.Module):
 
     def _check_negatives(self, documents: Documents) -> None:
         """Raise InvalidInput if there is one document in this batch and were no more before."""
-        if documents.mask.shape[0] * documents.mask.shape[1] > 1:
-            self._had_negatives = True
-            return
-        problem = (
-            f"{self._watch.next_name()}: {type(self).__name__} got a batch of one query with one document, which "
-            "without negatives has a loss of 0 and teaches nothing"
+        self._watch.check_lesson(
+            documents.mask.shape[0] * documents.mask.shape[1] > 1,
+            f"{type(self).__name__} got a batch of one query with one document, which without negatives has a loss of "
+            "0 and teaches nothing",
+            advice="Use per_device_train_batch_size=2 or more, or add a column of negatives",
+            later="If it is the last of an epoch, dataloader_drop_last=True leaves it out",
         )
-        if torch.is_grad_enabled() and not self._had_negatives:
-            raise InvalidInput(f"{problem}. Use per_device_train_batch_size=2 or more, or add a column of negatives")
-        if not self._warned:
-            self._warned = True
-            logger.warning("%s. If it is the last of an epoch, dataloader_drop_last=True leaves it out", problem)
 
     def get_config_dict(self) -> dict[str, Any]:
         """Return the settings, for model cards."""

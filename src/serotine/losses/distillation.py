@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from serotine.errors import InvalidInput
 from serotine.losses.contrastive import positive
 from serotine.losses.labels import match_labels
 from serotine.losses.scoring import Metric
 from serotine.losses.teaching import Taught, TeacherLoss
 
 __all__ = ["Distillation"]
-
-logger = logging.getLogger(__name__)
 
 # Keeps the spread of equal scores from dividing by 0; PyLate's value.
 _SMALLEST_SPREAD = 1e-8
@@ -74,7 +70,6 @@ class Distillation(TeacherLoss):
             temperature=temperature,
         )
         self.normalize_scores = normalize_scores
-        self._had_gradients = self._warned = False
         self.student_temperature, self.teacher_temperature = (
             self.temperature if value is None else positive(value, name)
             for name, value in (
@@ -84,18 +79,12 @@ class Distillation(TeacherLoss):
         )
 
     def _check_longest(self, most: int) -> None:
-        if most > 2 or not self.normalize_scores:
-            self._had_gradients = True
-            return
-        problem = (
-            f"{self._watch.next_name()}: {type(self).__name__} got {most} documents per query at most, whose scores "
-            "normalize_scores=True always moves to 0 and 1, so that nothing is learnt from them"
+        self._watch.check_lesson(
+            most > 2 or not self.normalize_scores,
+            f"{type(self).__name__} got {most} documents per query at most, whose scores normalize_scores=True always "
+            "moves to 0 and 1, so that nothing is learnt from them",
+            advice="Give three or more documents per query, or normalize_scores=False",
         )
-        if torch.is_grad_enabled() and not self._had_gradients:
-            raise InvalidInput(f"{problem}. Give three or more documents per query, or normalize_scores=False")
-        if not self._warned:
-            self._warned = True
-            logger.warning("%s. Give three or more documents per query, or normalize_scores=False", problem)
 
     def _loss(self, student: Taught, teacher: Tensor) -> Tensor:
         labels = match_labels(teacher, student.exist, loss=type(self).__name__)

@@ -1,4 +1,4 @@
-"""Is the loss a number?  If not, say in which batch, column and row, and why.
+"""Is the loss a number, and can a batch teach anything?  If not, say in which batch, column and row, and why.
 
 On a CPU the answer comes at once. Elsewhere reading a value waits for the device, so that a batch's answer is read at
 the next one, when it is there.
@@ -8,15 +8,18 @@ Batches of training are counted, not the trainer's steps: one step takes several
 
 from __future__ import annotations
 
+import logging
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from serotine.errors import SerotineError
+from serotine.errors import InvalidInput, SerotineError
 from serotine.losses.embedding import Documents, Texts
 
 __all__ = ["StepWatch"]
+
+logger = logging.getLogger(__name__)
 
 
 class _Batch(NamedTuple):
@@ -39,12 +42,31 @@ class StepWatch:
         self.number = 0
         self._every_document = every_document
         self._pending: _Batch | None = None
+        self._has_taught = self._warned = False
 
     def next_name(self) -> str:
         """Return what messages call the batch that comes now, before its loss is watched."""
         if torch.is_grad_enabled():
             return f"training batch {self.number + 1}"
         return f"an evaluation after training batch {self.number}"
+
+    def check_lesson(self, teaches: bool, problem: str, *, advice: str, later: str | None = None) -> None:
+        """Refuse a batch that teaches nothing if none before did; else log it, once.
+
+        problem: what is wrong. advice: what to do; later: what to do about one among others, if it is something else.
+
+        Raises:
+            InvalidInput: training begins so.
+        """
+        if teaches:
+            self._has_taught = True
+            return
+        said = f"{self.next_name()}: {problem}"
+        if torch.is_grad_enabled() and not self._has_taught:
+            raise InvalidInput(f"{said}. {advice}")
+        if not self._warned:
+            self._warned = True
+            logger.warning("%s. %s", said, later or advice)
 
     def __call__(self, loss: Tensor, queries: Texts, documents: Documents) -> Tensor:
         """Return the loss.

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from serotine.errors import CorruptIndex, InvalidInput, StorageError
-from serotine.indexes.storage.foreign import foreign_folder
+from serotine.indexes.storage.foreign import foreign_folder, names_in, some_of
 from serotine.indexes.storage.manifest import MANIFEST_NAME, Manifest, SegmentFile, decode_manifest, is_manifest
 from serotine.indexes.storage.segment import Content, Segment, Snapshot
 from serotine.indexes.storage.segment_file import read_finder, read_removed, read_segment
@@ -49,8 +49,8 @@ def holds_index(folder: Path) -> bool:
         InvalidInput: it holds something else. CorruptIndex: an index without a manifest, or with one that is none.
         StorageError: it cannot be read.
     """
+    names = names_in(folder)
     try:
-        names = sorted(path.name for path in folder.iterdir())
         if MANIFEST_NAME in names:
             with (folder / MANIFEST_NAME).open("rb") as file:
                 if is_manifest(file.read(64)):
@@ -63,8 +63,8 @@ def holds_index(folder: Path) -> bool:
     if others and not any(_IS_OURS.fullmatch(name) for name in others):
         raise foreign_folder(folder, names)
     if others:
-        shown = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
-        raise CorruptIndex(folder, expected="an index with its manifest, or an empty folder", found=shown)
+        expected = "an index with its manifest, or an empty folder"
+        raise CorruptIndex(folder, expected=expected, found=some_of(others))
     return False
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from serotine.errors import InvalidInput, StorageError
 from serotine.indexes.storage.manifest import MANIFEST_NAME, kind_of_manifest
 
-__all__ = ["foreign_folder", "refuse_foreign_plaid_folder"]
+__all__ = ["foreign_folder", "names_in", "refuse_foreign_plaid_folder", "some_of"]
 
 _PLAID_MANIFEST = re.compile(r"manifest-\d{20}")
 _NAMES_OF_AN_UNBORN_PLAID = {"LOCK", "tmp", "segments", "deletes", "codebooks"}
@@ -26,23 +26,36 @@ def refuse_foreign_plaid_folder(folder: Path) -> None:
     Raises:
         InvalidInput: the folder holds something else. StorageError: it cannot be read.
     """
-    try:
-        names = sorted(path.name for path in folder.iterdir())
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StorageError(f"could not read {folder}: {error.strerror}") from error
+    names = names_in(folder)
     if not any(_PLAID_MANIFEST.fullmatch(name) for name in names) and set(names) - _NAMES_OF_AN_UNBORN_PLAID:
         raise foreign_folder(folder, names)
 
 
+def names_in(folder: Path) -> list[str]:
+    """Return what a folder holds, in order; nothing if it is missing.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StorageError(f"could not read {folder}: {error.strerror}") from error
+
+
+def some_of(names: Sequence[str]) -> str:
+    """Return the first names, for a message."""
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
 def foreign_folder(folder: Path, names: Sequence[str]) -> InvalidInput:
     """Return the error for a folder that holds files of something else. names: all that is in it."""
-    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     owner, advice = _owner(folder, set(names))
     return InvalidInput(
-        f"{folder} holds {owner}, expected an index of this class or an empty folder, found {shown}. Nothing was "
-        f"changed, and override=True changes nothing either: {advice}"
+        f"{folder} holds {owner}, expected an index of this class or an empty folder, found {some_of(names)}. Nothing "
+        f"was changed, and override=True changes nothing either: {advice}"
     )
 
 

@@ -155,7 +155,7 @@ def test_a_system_call_that_fails_at_any_step_leaves_the_index_as_it_was(folders
     change = CHANGES[name]
     new = after(fresh(), change)
 
-    def refuse(_):
+    def refuse_with_code(_):
         raise OSError(code, os.strerror(code))
 
     gc.collect()
@@ -165,7 +165,7 @@ def test_a_system_call_that_fails_at_any_step_leaves_the_index_as_it_was(folders
         folder = fresh()
         index = Kind(folder, "index")
         with pytest.MonkeyPatch.context() as patch:
-            system = FileSystem(at=step, act=refuse).install(patch)
+            system = FileSystem(at=step, act=refuse_with_code).install(patch)
             failure = failure_of(change, index)
             is_unknown = "is unknown" in failure
             if not is_unknown:
@@ -209,6 +209,60 @@ def test_everything_that_a_manifest_names_is_durable_before_the_manifest_is(fold
     assert not [file for operation, file in log[:renamed] if operation == "unlink" and file in old]
 
 
+def with_power_lost_before_the_flush(folder, manifest):
+    """The index when the newest manifest's rename was lost: the one before is back, and what was deleted is not."""
+    (folder / "index" / "manifest").write_bytes(manifest)
+    index = Kind(folder, "index")
+    index.check()
+    return index
+
+
+def last_flush(change, folder):
+    """Number of the step of a change at which it flushes the folder after the rename."""
+    with pytest.MonkeyPatch.context() as patch:
+        log = FileSystem().install(patch).log
+        change(Kind(folder, "index"))
+    return max(number for number, entry in enumerate(log, 1) if entry == ("fsync", "index"))
+
+
+def refuse(_):
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_after_a_change_of_unknown_outcome_the_state_before_can_still_come_back(folders, name):
+    fresh, before = folders
+    folder = fresh()
+    step = last_flush(CHANGES[name], fresh())
+    manifest = (folder / "index" / "manifest").read_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        FileSystem(at=step, act=refuse).install(patch)
+        assert "is unknown" in failure_of(CHANGES[name], Kind(folder, "index"))
+    assert state(with_power_lost_before_the_flush(folder, manifest)) == before
+
+
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("is_refused", [False, True], ids=["flushed", "flush refused"])
+def test_what_a_dead_writer_left_is_deleted_only_once_its_manifest_is_durable(folders, name, is_refused):
+    fresh, before = folders
+    folder = fresh()
+    step = last_flush(CHANGES[name], fresh())
+    manifest = (folder / "index" / "manifest").read_bytes()
+    kept = Kind(folder, "index")._store._reader.state().manifest.names()
+    assert dies_at(step, lambda: CHANGES[name](Kind(folder, "index")))
+    assert (folder / "index" / "manifest").read_bytes() != manifest
+    with pytest.MonkeyPatch.context() as patch:
+        log = FileSystem(at=2 if is_refused else 0, act=refuse).install(patch).log
+        index = Kind(folder, "index")
+        for _ in range(2):  # a flush that failed may succeed the next time, and wrongly
+            index.remove_documents("unknown")
+    assert log[1] == ("fsync", "index")
+    if is_refused:
+        assert state(with_power_lost_before_the_flush(folder, manifest)) == before
+    else:
+        assert ("fsync", "index") in log[: min(log.index(("unlink", file)) for file in kept if ("unlink", file) in log)]
+
+
 def test_the_folders_of_a_new_index_are_durable(tmp_path, monkeypatch):
     log = FileSystem().install(monkeypatch).log
     Kind(tmp_path / "a" / "b", "index")
@@ -219,7 +273,7 @@ def test_the_folders_of_a_new_index_are_durable(tmp_path, monkeypatch):
 def test_a_failed_first_add_leaves_an_empty_index(tmp_path, monkeypatch):
     index = Kind(tmp_path, "index")
     with monkeypatch.context() as patch:
-        FileSystem(at=4, act=lambda _: os.stat("/nowhere/at/all")).install(patch)
+        FileSystem(at=5, act=lambda _: os.stat("/nowhere/at/all")).install(patch)
         with pytest.raises(CommitFailed, match="The index is unchanged"):
             index.add_documents("a", DOCUMENTS[0])
     assert index.dim is None

@@ -2,7 +2,8 @@
 
 The layout is described in `serotine.indexes.storage.manifest`. A commit is: write and flush the new files; flush the
 folder; write and flush the new manifest under another name; rename it; flush the folder. A process that dies at any
-point leaves the old state or the new one, and at worst files that nothing names.
+point leaves the old state or the new one, and at worst files that nothing names. These are deleted only once the
+manifest that is seen is on the disk: else a loss of power could bring the one before back, without its files.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class FolderStore:
         self._new_files: dict[str, files.NewFile] = {}
         self._new_entries: dict[str, SegmentFile] = {}
         self._broken: CommitFailed | None = None
+        self._flush_failed = False
         self._replaces = override and holds_index(folder)
         if not holds_index(folder):
             files.make_folder(folder)
@@ -145,6 +147,7 @@ class FolderStore:
         try:
             files.sync_folder(self._folder)
         except CommitFailed as error:
+            self._flush_failed = True
             self._broken = CommitFailed(
                 f"could not flush {self._folder} after the change: {error.__cause__}. Whether the change survives a "
                 "loss of power is unknown; open the index again to see what it holds",
@@ -172,6 +175,7 @@ class FolderStore:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         with folder_lock(self._folder / _LOCK, timeout_s=self._lock_timeout_s):
+            self._flush_what_others_left()
             self._collect_garbage()
             try:
                 yield
@@ -182,12 +186,22 @@ class FolderStore:
                 self._new_entries.clear()
                 self._collect_garbage()
 
+    def _flush_what_others_left(self) -> None:
+        """Make the manifest that is seen durable: the writer before may have died between its rename and its flush."""
+        try:
+            files.sync_folder(self._folder)
+        except CommitFailed:
+            self._flush_failed = True  # the change goes on: its own flushes tell whether it can be kept
+
     def _collect_garbage(self) -> None:
         """Delete the files that the manifest on disk does not name; nothing if it cannot be read. Never raises.
 
-        That manifest decides, and not what this object believes it committed: so it is right after any failure.
+        That manifest decides, and not what this object believes it committed: so it is right after any failure, once
+        it is durable. After a flush that failed nothing is deleted, for good: a later one may wrongly succeed.
         """
         files.remove_quietly(self._folder / _NEW_MANIFEST)
+        if self._flush_failed:
+            return
         path = self._folder / MANIFEST_NAME
         try:
             named = decode_manifest(path.read_bytes(), path).names()

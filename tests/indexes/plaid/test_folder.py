@@ -115,6 +115,22 @@ def test_the_folder_of_an_idle_index_is_all_there_is(large, tmp_path, way):
         os.chmod(tmp_path / name, stat.S_IRWXU)
 
 
+@pytest.mark.parametrize("override", [False, True])
+@pytest.mark.parametrize("name", ["segments", "deletes", "codebooks", "tmp"])
+def test_an_index_whose_folders_lead_elsewhere_is_refused(filled, tmp_path, name, override):
+    """A writer deletes the segments that its manifest does not name; these would be those of another index."""
+    shutil.copytree(tmp_path / "index", tmp_path / "hostile")
+    folder = tmp_path / "hostile" / name
+    if folder.exists():
+        shutil.rmtree(folder)
+    (tmp_path / "index" / name).mkdir(exist_ok=True)
+    folder.symlink_to(tmp_path / "index" / name)
+    with pytest.raises(CorruptIndex, match="expected a folder of the index itself, found a symbolic link") as caught:
+        PLAID(tmp_path, "hostile", override=override).add_documents("b", DOCUMENTS[3])
+    assert caught.value.path == str(folder)
+    assert PLAID(tmp_path, "index").documents_ids() == ["a", 1]
+
+
 def test_override_keeps_the_old_index_until_the_first_change(filled, tmp_path):
     replacing = PLAID(tmp_path, "index", override=True, nbits=2)
     assert len(replacing) == 0

@@ -10,13 +10,14 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from serotine.errors import InvalidInput, StorageError
+from serotine.errors import CorruptIndex, InvalidInput, StorageError
 from serotine.indexes.storage.manifest import MANIFEST_NAME, kind_of_manifest
 
 __all__ = ["foreign_folder", "names_in", "refuse_foreign_plaid_folder", "some_of"]
 
 _PLAID_MANIFEST = re.compile(r"manifest-\d{20}")
-_NAMES_OF_AN_UNBORN_PLAID = {"LOCK", "tmp", "segments", "deletes", "codebooks"}
+_FOLDERS_OF_PLAID = ("tmp", "segments", "deletes", "codebooks")
+_NAMES_OF_AN_UNBORN_PLAID = {"LOCK", *_FOLDERS_OF_PLAID}
 """What the engine makes before its first manifest: a crash may leave any of them."""
 
 
@@ -25,8 +26,12 @@ def refuse_foreign_plaid_folder(folder: Path) -> None:
 
     Raises:
         InvalidInput: the folder holds something else. StorageError: it cannot be read.
+        CorruptIndex: one of its folders is a link; a change would delete what has a segment's name where it leads.
     """
     names = names_in(folder)
+    for name in _FOLDERS_OF_PLAID:
+        if (folder / name).is_symlink():
+            raise CorruptIndex(folder / name, expected="a folder of the index itself", found="a symbolic link")
     if not any(_PLAID_MANIFEST.fullmatch(name) for name in names) and set(names) - _NAMES_OF_AN_UNBORN_PLAID:
         raise foreign_folder(folder, names)
 

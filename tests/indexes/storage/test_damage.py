@@ -8,8 +8,8 @@ import zlib
 
 import pytest
 
-from serotine.errors import CorruptIndex, IndexTooNew
-from serotine.indexes import Exact
+from serotine.errors import CorruptIndex, IndexTooNew, InvalidInput
+from serotine.indexes import PLAID, Exact
 from serotine.indexes.storage.manifest import encode_manifest
 from tests.indexes.samples import state, texts
 
@@ -79,6 +79,38 @@ def test_an_empty_file_in_the_place_of_each_is_found(folder):
         file_of(folder, kind).write_bytes(b"")
         with pytest.raises(CorruptIndex):
             opened(folder)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("kind", ["manifest", "segment", "removed"])
+@pytest.mark.parametrize("put", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"])
+def test_what_is_no_file_is_found_and_not_waited_for(folder, kind, put):
+    index = opened(folder)
+    path = file_of(folder, kind)
+    path.unlink()
+    put(path)
+    with pytest.raises(CorruptIndex, match="expected a file, found a pipe, a device or the like") as caught:
+        opened(folder)
+    assert caught.value.path == str(path)
+    if kind == "manifest":  # the one file that an open index reads again
+        with pytest.raises(CorruptIndex, match="expected a file"):
+            index.documents_ids()
+        with pytest.raises(InvalidInput, match="holds files of something else"):
+            PLAID(folder.parent, folder.name)
+
+
+def test_files_may_be_links_as_in_a_cache_and_a_change_leaves_what_they_lead_to(folder, tmp_path):
+    (tmp_path / "blobs").mkdir()
+    for path in list(folder.iterdir()):
+        path.rename(tmp_path / "blobs" / path.name)
+        if path.name != "lock":
+            path.symlink_to(tmp_path / "blobs" / path.name)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "blobs").iterdir()}
+    index = opened(folder)
+    index.check()
+    assert index.remove_documents(["a", 7]).documents_ids() == ["é", "e"]
+    assert opened(folder).update_documents("é", DOCUMENTS[:1]).documents_ids() == ["e", "é"]
+    assert {path.name: path.read_bytes() for path in (tmp_path / "blobs").iterdir()} == before
 
 
 def test_segments_of_another_index_are_found(folder, tmp_path):

@@ -1,4 +1,6 @@
-"""How does an index touch its folder?  Every change of a file goes through here.
+"""How does an index touch its folder?  Every change of a file goes through here, and every opening of one.
+
+A folder may come from anywhere, so what has a file's name may be something else; see `open_to_read`.
 
 An operation that the system refuses raises CommitFailed: each of these happens before the commit or replaces a name
 in one step, so the index is then what it was. (What comes after the commit is `folder.py`'s to judge.)
@@ -8,16 +10,27 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from serotine.errors import CommitFailed
+from serotine.errors import CommitFailed, CorruptIndex
 from serotine.types import Array
 
-__all__ = ["NewFile", "make_folder", "raw_bytes", "refused", "remove_quietly", "replace", "sync_folder"]
+__all__ = [
+    "NewFile",
+    "is_file",
+    "make_folder",
+    "open_to_read",
+    "raw_bytes",
+    "refused",
+    "remove_quietly",
+    "replace",
+    "sync_folder",
+]
 
 
 @contextlib.contextmanager
@@ -27,6 +40,24 @@ def refused(action: str, path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CommitFailed(f"could not {action} {path}: {error.strerror}. The index is unchanged.") from error
+
+
+def open_to_read(path: Path) -> BinaryIO:
+    """Open a file of an index, or one that a link leads to, as in a folder of the Hugging Face cache.
+
+    Raises:
+        CorruptIndex: it is no file; a pipe would wait for ever, and a device never end. OSError: it cannot be opened.
+    """
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    if not is_file(file.fileno()):
+        file.close()
+        raise CorruptIndex(path, expected="a file", found="a pipe, a device or the like")
+    return file
+
+
+def is_file(descriptor: int) -> bool:
+    """Whether what was opened is a regular file."""
+    return stat.S_ISREG(os.fstat(descriptor).st_mode)
 
 
 def raw_bytes(data: bytes | Array) -> memoryview:

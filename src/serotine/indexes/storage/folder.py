@@ -204,7 +204,8 @@ class FolderStore:
             return
         path = self._folder / MANIFEST_NAME
         try:
-            named = decode_manifest(path.read_bytes(), path).names()
+            with files.open_to_read(path) as file:
+                named = decode_manifest(file.read(), path).names()
             names = [entry.name for entry in self._folder.iterdir()]
         except (OSError, StorageError):
             return

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from serotine.errors import CorruptIndex, InvalidInput, StorageError
+from serotine.indexes.storage.files import open_to_read
 from serotine.indexes.storage.foreign import foreign_folder, names_in, some_of
 from serotine.indexes.storage.manifest import MANIFEST_NAME, Manifest, SegmentFile, decode_manifest, is_manifest
 from serotine.indexes.storage.segment import Content, Segment, Snapshot
@@ -52,7 +53,7 @@ def holds_index(folder: Path) -> bool:
     names = names_in(folder)
     try:
         if MANIFEST_NAME in names:
-            with (folder / MANIFEST_NAME).open("rb") as file:
+            with open_to_read(folder / MANIFEST_NAME) as file:
                 if is_manifest(file.read(64)):
                     return True
     except FileNotFoundError:
@@ -89,7 +90,8 @@ class FolderReader:
         path = self._folder / MANIFEST_NAME
         known = self._state
         try:
-            text = path.read_bytes()
+            with open_to_read(path) as file:
+                text = file.read()
             if known is None or known.text != text:
                 known = self._state = _read(self._folder, self._kind, text, known)
         except FileNotFoundError as error:

@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from serotine.errors import IndexLocked
-from serotine.indexes.storage.files import refused
+from serotine.errors import CommitFailed, IndexLocked
+from serotine.indexes.storage.files import is_file, refused
 
 __all__ = ["folder_lock"]
 
@@ -28,11 +28,12 @@ def folder_lock(path: Path, *, timeout_s: float) -> Iterator[None]:
 
     Raises:
         IndexLocked: not free in time; the message names the process that holds it, as it wrote itself down.
-        CommitFailed: the file cannot be opened for writing (a read-only folder).
+        CommitFailed: the file cannot be opened for writing (a read-only folder), or is no file.
     """
-    with refused("open for writing", path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    descriptor = _open(path)
     try:
+        if not is_file(descriptor):
+            raise _no_file(path, "a pipe, a device or the like")
         _wait(descriptor, path, timeout_s)
         try:
             with contextlib.suppress(OSError):  # information for the message above; a full disk must not matter
@@ -44,6 +45,25 @@ def folder_lock(path: Path, *, timeout_s: float) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    # What is opened is written into: a link, which came with somebody's folder, must not lead to a file elsewhere.
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    with refused("open for writing", path):
+        try:
+            return os.open(path, flags, 0o666)
+        except OSError as error:
+            if path.is_symlink():
+                raise _no_file(path, "a symbolic link") from error
+            raise
+
+
+def _no_file(path: Path, found: str) -> CommitFailed:
+    return CommitFailed(
+        f"could not lock {path}: expected a file or nothing, found {found}. The index is unchanged; find out who put "
+        "it there, delete it and try again."
+    )
 
 
 def _wait(descriptor: int, path: Path, timeout_s: float) -> None:

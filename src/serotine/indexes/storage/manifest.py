@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from serotine.errors import CorruptIndex, IndexTooNew
+from serotine.indexes.storage.files import open_to_read
 
 __all__ = [
     "FORMAT_VERSION",
@@ -153,9 +154,9 @@ def is_manifest(content: bytes) -> bool:
 def kind_of_manifest(path: Path) -> str | None:
     """Return which of `KINDS` a manifest's first line names, None if it is no manifest or cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_to_read(path) as file:
             found = _MAGIC.match(file.read(64))
-    except OSError:
+    except (OSError, CorruptIndex):
         return None
     return None if found is None else found[1].decode()
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serotine.errors import CorruptIndex, InvalidInput
-from serotine.indexes.storage.files import NewFile, raw_bytes
+from serotine.indexes.storage.files import NewFile, open_to_read, raw_bytes
 from serotine.indexes.storage.manifest import FORMAT_VERSION, FinderFile, RemovedFile, SegmentFile
 from serotine.indexes.storage.segment import Finder
 from serotine.indexes.storage.store import Save
@@ -126,7 +126,8 @@ def read_removed(folder: Path, entry: SegmentFile) -> npt.NDArray[np.bool_]:
     if entry.removed is None:
         return np.ones(entry.num_documents, dtype=np.bool_)
     path = folder / entry.removed.name
-    content = path.read_bytes()
+    with open_to_read(path) as file:
+        content = file.read()
     num_bytes = _HEADER_BYTES + (entry.num_documents + 7) // 8
     if len(content) != num_bytes:
         raise CorruptIndex(path, expected=f"{num_bytes} bytes", found=str(len(content)))
@@ -180,14 +181,11 @@ def _crc32(*parts: bytes | Array) -> int:
 
 
 def _map(path: Path, *, expected_bytes: int) -> mmap.mmap:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        num_bytes = os.fstat(descriptor).st_size
+    with open_to_read(path) as file:
+        num_bytes = os.fstat(file.fileno()).st_size
         if num_bytes != expected_bytes or num_bytes == 0:
             raise CorruptIndex(path, expected=f"{expected_bytes} bytes", found=str(num_bytes))
-        return mmap.mmap(descriptor, num_bytes, access=mmap.ACCESS_READ)
-    finally:
-        os.close(descriptor)
+        return mmap.mmap(file.fileno(), num_bytes, access=mmap.ACCESS_READ)
 
 
 def _decode_ids(encoded: bytes, num_documents: int) -> list[DocumentId]:

@@ -30,12 +30,6 @@ class DuplicateDocument : public InvalidInput {
   using InvalidInput::InvalidInput;
 };
 
-// An id that the index does not hold: serotine.errors.UnknownDocument.
-class UnknownDocument : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
-
 // The caller asked for a long operation to stop: KeyboardInterrupt in Python.
 class Interrupted : public std::runtime_error {
  public:

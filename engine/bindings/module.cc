@@ -50,8 +50,6 @@ void translate(const std::exception_ptr& pointer, void* /*payload*/) {
     raise_as("DuplicateDocument", error);
   } catch (const serotine::InvalidInput& error) {
     raise_as("InvalidInput", error);
-  } catch (const serotine::UnknownDocument& error) {
-    raise_as("UnknownDocument", error);
   } catch (const serotine::IndexTooNew& error) {
     raise_as("IndexTooNew", error);
   } catch (const serotine::IndexLocked& error) {

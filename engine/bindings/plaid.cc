@@ -146,8 +146,7 @@ class PlaidIndex {
   }
 
   void check() const {
-    const nb::gil_scoped_release release;
-    index_->check();
+    interruptible(nb::none(), [this](const codec::Progress& progress) { index_->check(progress); });
   }
 
  private:

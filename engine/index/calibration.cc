@@ -5,6 +5,7 @@
 
 #include "base/half.h"
 #include "codec/encode.h"
+#include "index/open.h"
 
 namespace serotine::index {
 namespace {
@@ -21,16 +22,6 @@ struct Span {
 Span span_of(std::uint64_t number, std::uint64_t length) {
   const std::uint64_t count = std::min(length, kMinSpan + number * 7 % kSpanChoices);
   return {(length - count) * (number % 5) / 4, count};
-}
-
-std::optional<search::Hit> find(const search::View& view, std::string_view key) {
-  for (std::size_t i = view.segments.size(); i-- > 0;) {
-    const auto document = view.segments[i].segment->find(key);
-    if (document && !view.segments[i].deletions->contains(*document)) {
-      return search::Hit{static_cast<std::uint32_t>(i), *document, 0.0F};
-    }
-  }
-  return std::nullopt;
 }
 
 // Takes num_queries of `places` at even distances.
@@ -83,7 +74,7 @@ std::vector<search::PseudoQuery> pseudo_queries(std::span<const OriginalDocument
     query.num_tokens = span.count;
     query.tokens.resize(span.count * part.dim);
     halves_to_floats(part.document(place.document) + span.first * part.dim, query.tokens.size(), query.tokens.data());
-    query.source = find(view, part.keys[place.document]);
+    query.source = find_document(view, part.keys[place.document]);
     queries.push_back(std::move(query));
   }
   return queries;

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "format/limits.h"
 #include "index/session_state.h"
 #include "index/store.h"
 
@@ -35,7 +36,8 @@ std::optional<std::uint64_t> parse_generation(std::string_view name) {
       return std::nullopt;
     }
   }
-  return value == 0 ? std::nullopt : std::optional(value);
+  // Beyond the last generation there is none: no commit made it, and the next could not be numbered.
+  return value == 0 || value >= format::kMaxGeneration ? std::nullopt : std::optional(value);
 }
 
 void add_files(const format::Manifest& manifest, std::set<std::string>& paths) {

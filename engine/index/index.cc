@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "index/garbage.h"
 #include "index/store.h"
 
 namespace serotine::index {
@@ -12,10 +13,17 @@ namespace {
 // generation is there, so only a writer that commits faster than a reader opens can use them up.
 constexpr int kMaxAttempts = 100;
 
+// Documents that check() looks up between two reports.
+constexpr std::uint64_t kDocumentsPerReport = 65'536;
+
 }  // namespace
 
 Index::Index(std::shared_ptr<io::Directory> directory, IndexOptions options)
-    : directory_(std::move(directory)), options_(std::move(options)), override_pending_(options_.override_existing) {}
+    : directory_(std::move(directory)), options_(std::move(options)), override_pending_(options_.override_existing) {
+  if (override_pending_) {
+    newest_ = empty_snapshot();
+  }
+}
 
 std::shared_ptr<const Snapshot> Index::empty_snapshot() const {
   format::Manifest manifest;
@@ -31,9 +39,6 @@ std::shared_ptr<const Snapshot> Index::snapshot() {
     {
       const std::scoped_lock lock(mutex_);
       if (override_pending_) {
-        if (!newest_) {
-          newest_ = empty_snapshot();
-        }
         return newest_;
       }
       previous = newest_;
@@ -44,8 +49,9 @@ std::shared_ptr<const Snapshot> Index::snapshot() {
     if (previous && seen == newest) {
       return previous;
     }
-    std::shared_ptr<const Snapshot> opened =
-        open_newest(previous.get(), options_.recover_previous, options_.verify_values);
+    std::shared_ptr<const Snapshot> opened = options_.recover_previous
+                                                 ? open_recovered(previous.get(), options_.verify_values)
+                                                 : open_newest(previous.get(), options_.verify_values);
     if (!opened) {
       opened = empty_snapshot();
     }
@@ -71,12 +77,11 @@ std::shared_ptr<const Snapshot> Index::keep_newest(std::shared_ptr<const Snapsho
   return newest_;
 }
 
-std::shared_ptr<const Snapshot> Index::open_newest(const Snapshot* previous, bool recover_previous,
-                                                   bool verify_values) const {
+std::shared_ptr<const Snapshot> Index::open_newest(const Snapshot* previous, bool verify_values) const {
   for (int attempt = 1;; ++attempt) {
     const std::uint64_t generation = newest_generation(*directory_);
     try {
-      std::optional<format::Manifest> manifest = load_newest_manifest(*directory_, recover_previous);
+      std::optional<format::Manifest> manifest = load_newest_manifest(*directory_);
       return manifest ? Snapshot::open(*directory_, std::move(*manifest), previous, verify_values) : nullptr;
     } catch (const CorruptIndex&) {
       // A writer may have collected what this generation consists of; then a newer one is there.
@@ -87,9 +92,39 @@ std::shared_ptr<const Snapshot> Index::open_newest(const Snapshot* previous, boo
   }
 }
 
-std::shared_ptr<const Snapshot> Index::base_of(const std::optional<format::Manifest>& current) {
+std::shared_ptr<const Snapshot> Index::open_recovered(const Snapshot* previous, bool verify_values) const {
+  try {
+    return open_newest(previous, verify_values);
+  } catch (const CorruptIndex&) {
+    for (std::vector<std::uint64_t> older = list_generations(*directory_); older.size() > 1;) {
+      older.pop_back();
+      try {
+        if (std::optional<format::Manifest> manifest = load_manifest(*directory_, older.back())) {
+          return Snapshot::open(*directory_, std::move(*manifest), previous, verify_values);
+        }
+      } catch (const CorruptIndex&) {  // NOLINT(bugprone-empty-catch): the newest one's damage is what is told
+      }
+    }
+    throw;
+  }
+}
+
+std::shared_ptr<const Snapshot> Index::keep_written(std::shared_ptr<const Snapshot> opened, const Newest& newest) {
   const std::scoped_lock lock(mutex_);
-  if (override_pending_) {
+  newest_ = std::move(opened);
+  seen_ = newest;
+  return newest_;
+}
+
+std::shared_ptr<const Snapshot> Index::base_of(const std::optional<format::Manifest>& current) {
+  std::shared_ptr<const Snapshot> previous;
+  bool starts_over = false;
+  {
+    const std::scoped_lock lock(mutex_);
+    previous = newest_;
+    starts_over = override_pending_;
+  }
+  if (starts_over) {
     format::Manifest manifest;
     manifest.index = current ? current->index : random_uuid();
     manifest.generation = current ? current->generation : 0;
@@ -98,35 +133,48 @@ std::shared_ptr<const Snapshot> Index::base_of(const std::optional<format::Manif
     return Snapshot::open(*directory_, std::move(manifest), nullptr, false);
   }
   if (!current) {
-    newest_ = empty_snapshot();
-    seen_ = Newest{};
-    return newest_;
+    return keep_written(empty_snapshot(), Newest{});
   }
-  if (!newest_ || newest_->manifest() != *current) {
-    newest_ = Snapshot::open(*directory_, *current, newest_.get(), options_.verify_values);
-    seen_ = look_at_newest(*directory_);
+  if (previous && previous->manifest() == *current) {
+    return previous;
   }
-  return newest_;
+  return keep_written(Snapshot::open(*directory_, *current, previous.get(), options_.verify_values),
+                      look_at_newest(*directory_));
 }
 
 std::shared_ptr<const Snapshot> Index::committed(const format::Manifest& manifest) {
-  const std::scoped_lock lock(mutex_);
-  const bool is_first = std::exchange(override_pending_, false);
-  const Snapshot* previous = is_first ? nullptr : newest_.get();
-  newest_ = Snapshot::open(*directory_, manifest, previous, false);
-  seen_ = look_at_newest(*directory_);
-  return newest_;
+  std::shared_ptr<const Snapshot> previous;
+  {
+    const std::scoped_lock lock(mutex_);
+    // From here on, whatever prevents the files from being opened: a change after this one must not start over.
+    previous = std::exchange(override_pending_, false) ? nullptr : newest_;
+  }
+  return keep_written(Snapshot::open(*directory_, manifest, previous.get(), false), look_at_newest(*directory_));
 }
 
-void Index::check() const {
-  const std::shared_ptr<const Snapshot> snapshot = open_newest(nullptr, false, true);
+void Index::check(const codec::Progress& progress) const {
+  const std::shared_ptr<const Snapshot> snapshot = open_newest(nullptr, false);
   if (!snapshot) {
     return;
   }
   const search::View& view = snapshot->view();
+  const auto report = [&](std::size_t number) {
+    if (progress) {
+      progress(static_cast<double>(number) / static_cast<double>(view.segments.size()));
+    }
+  };
+  for (const auto& codebook : snapshot->codebooks()) {
+    report(0);
+    codebook->verify_all();
+  }
   for (std::size_t i = 0; i < view.segments.size(); ++i) {
     const segment::Segment& segment = *view.segments[i].segment;
+    report(i);
+    segment.verify_all();
     for (std::uint64_t document = 0; document < segment.num_documents(); ++document) {
+      if (document % kDocumentsPerReport == 0) {
+        report(i);
+      }
       if (view.segments[i].deletions->contains(document)) {
         continue;
       }

@@ -4,13 +4,13 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/fork_safe_mutex.h"
 #include "codec/train.h"
 #include "format/manifest.h"
 #include "index/limits.h"
@@ -89,7 +89,7 @@ class Writer {
   std::unique_ptr<State> state_;
 };
 
-// Thread-safe. Opening takes no lock and writes nothing.
+// Thread-safe, and readers go on in a forked child. Opening takes no lock and writes nothing.
 class Index {
  public:
   Index(std::shared_ptr<io::Directory> directory, IndexOptions options);
@@ -98,19 +98,23 @@ class Index {
   // another one opens it open it too, instead of waiting.
   [[nodiscard]] std::shared_ptr<const Snapshot> snapshot();
   [[nodiscard]] std::unique_ptr<Writer> begin_write();
-  // Reads everything and compares it with its checksums; throws CorruptIndex at the first difference.
-  void check() const;
+  // Reads everything and compares it with its checksums; throws CorruptIndex at the first difference. progress: told
+  // before each file and every so many documents.
+  void check(const codec::Progress& progress) const;
 
  private:
   friend class Writer;
   [[nodiscard]] std::shared_ptr<const Snapshot> empty_snapshot() const;
   // Null if the directory holds no index.
-  [[nodiscard]] std::shared_ptr<const Snapshot> open_newest(const Snapshot* previous, bool recover_previous,
-                                                            bool verify_values) const;
+  [[nodiscard]] std::shared_ptr<const Snapshot> open_newest(const Snapshot* previous, bool verify_values) const;
+  // The same, and where the newest generation is damaged the newest before it that is not.
+  [[nodiscard]] std::shared_ptr<const Snapshot> open_recovered(const Snapshot* previous, bool verify_values) const;
   // Keeps what a thread found when it had looked at `newest` and `previous` was the newest snapshot, unless another
   // thread's is newer. Returns the newest; null if the caller must look again.
   [[nodiscard]] std::shared_ptr<const Snapshot> keep_newest(std::shared_ptr<const Snapshot> opened,
                                                             const Newest& newest, const Snapshot* previous);
+  // Keeps what the writer knows to be the newest.
+  std::shared_ptr<const Snapshot> keep_written(std::shared_ptr<const Snapshot> opened, const Newest& newest);
   // What a writer starts from, given what its session found.
   [[nodiscard]] std::shared_ptr<const Snapshot> base_of(const std::optional<format::Manifest>& current);
   // Takes note of a writer's commit.
@@ -118,7 +122,7 @@ class Index {
 
   std::shared_ptr<io::Directory> directory_;
   IndexOptions options_;
-  std::mutex mutex_;  // of what follows
+  ForkSafeMutex mutex_;  // of what follows; nothing is opened or read while it is held
   std::shared_ptr<const Snapshot> newest_;
   std::optional<Newest> seen_;  // what was newest when newest_ was opened, or could be taken for it
   bool override_pending_ = false;

@@ -93,4 +93,15 @@ OpenFiles open_files(const Manifest& manifest, const MapFile& map, const OpenFil
   return files;
 }
 
+std::optional<search::Hit> find_document(const search::View& view, std::string_view key) noexcept {
+  for (std::size_t i = view.segments.size(); i-- > 0;) {  // recent documents are asked for most
+    const search::SegmentView& part = view.segments[i];
+    const std::optional<std::uint32_t> document = part.segment->find(key);
+    if (document && !part.deletions->contains(*document)) {
+      return search::Hit{static_cast<std::uint32_t>(i), *document, 0.0F};
+    }
+  }
+  return std::nullopt;
+}
+
 }  // namespace serotine::index

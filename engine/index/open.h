@@ -3,10 +3,13 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
+#include <string_view>
 #include <vector>
 
 #include "codec/codebook.h"
 #include "format/manifest.h"
+#include "search/search.h"
 #include "search/view.h"
 
 namespace serotine::index {
@@ -22,5 +25,8 @@ struct OpenFiles {
 // Throws CorruptIndex: `map` does so for a file that is not there.
 [[nodiscard]] OpenFiles open_files(const format::Manifest& manifest, const MapFile& map, const OpenFiles* previous,
                                    const format::Manifest* previous_manifest);
+
+// Where a document is: segment and number; nothing if it is unknown or deleted.
+[[nodiscard]] std::optional<search::Hit> find_document(const search::View& view, std::string_view key) noexcept;
 
 }  // namespace serotine::index

@@ -79,15 +79,6 @@ std::uint64_t Snapshot::num_bytes() const noexcept {
   return total;
 }
 
-std::optional<search::Hit> Snapshot::find(std::string_view key) const noexcept {
-  for (std::size_t i = view().segments.size(); i-- > 0;) {  // recent documents are asked for most
-    const search::SegmentView& part = view().segments[i];
-    const std::optional<std::uint32_t> document = part.segment->find(key);
-    if (document && !part.deletions->contains(*document)) {
-      return search::Hit{static_cast<std::uint32_t>(i), *document, 0.0F};
-    }
-  }
-  return std::nullopt;
-}
+std::optional<search::Hit> Snapshot::find(std::string_view key) const noexcept { return find_document(view(), key); }
 
 }  // namespace serotine::index

@@ -4,6 +4,7 @@
 
 #include "base/crc32c.h"
 #include "base/error.h"
+#include "format/limits.h"
 #include "index/garbage.h"
 #include "index/session_state.h"
 
@@ -11,20 +12,6 @@ namespace serotine::index {
 namespace {
 
 constexpr int kMaxAttempts = 16;  // at reading a manifest while a writer makes newer ones
-
-// nullopt if the manifest is gone: a writer has removed it because there are newer ones.
-std::optional<format::Manifest> load_manifest(const io::Directory& directory, std::uint64_t generation) {
-  auto file = directory.map(manifest_path(generation));
-  if (!file) {
-    return std::nullopt;
-  }
-  format::Manifest manifest = format::read_manifest(std::move(file));
-  if (manifest.generation != generation) {
-    throw CorruptIndex(directory.describe(manifest_path(generation)), "generation " + std::to_string(generation),
-                       "generation " + std::to_string(manifest.generation));
-  }
-  return manifest;
-}
 
 }  // namespace
 
@@ -75,41 +62,37 @@ std::uint64_t newest_generation(const io::Directory& directory) {
 Newest look_at_newest(const io::Directory& directory) {
   const std::uint64_t generation = newest_generation(directory);
   const auto file = generation == 0 ? nullptr : directory.map(manifest_path(generation));
-  // Gone between the two: the next look finds its successor.
-  return file ? Newest{generation, crc32c(file->bytes())} : Newest{generation, 0};
+  // Gone between the two: the next look finds its successor. What is too long for a manifest is refused when it is
+  // opened, and not read here either.
+  const bool is_read = file && file->bytes().size() <= format::kMaxManifestBytes;
+  return {generation, is_read ? crc32c(file->bytes()) : 0};
 }
 
-std::optional<format::Manifest> load_newest_manifest(const io::Directory& directory, bool recover_previous) {
+std::optional<format::Manifest> load_manifest(const io::Directory& directory, std::uint64_t generation) {
+  auto file = directory.map(manifest_path(generation));
+  if (!file) {
+    return std::nullopt;
+  }
+  format::Manifest manifest = format::read_manifest(std::move(file));
+  if (manifest.generation != generation) {
+    throw CorruptIndex(directory.describe(manifest_path(generation)), "generation " + std::to_string(generation),
+                       "generation " + std::to_string(manifest.generation));
+  }
+  return manifest;
+}
+
+std::optional<format::Manifest> load_newest_manifest(const io::Directory& directory) {
   for (int attempt = 0; attempt < kMaxAttempts; ++attempt) {
-    std::vector<std::uint64_t> generations = list_generations(directory);
-    if (generations.empty()) {
+    const std::uint64_t generation = newest_generation(directory);
+    if (generation == 0) {
       return std::nullopt;
     }
-    for (; !generations.empty(); generations.pop_back()) {
-      try {
-        if (std::optional<format::Manifest> manifest = load_manifest(directory, generations.back())) {
-          return manifest;
-        }
-        break;  // look again
-      } catch (const CorruptIndex&) {
-        if (!recover_previous || generations.size() == 1) {
-          throw;
-        }
-      }
+    if (std::optional<format::Manifest> manifest = load_manifest(directory, generation)) {
+      return manifest;
     }
   }
   throw StorageError(directory.describe("") + ": every manifest that was listed was gone when it was opened, " +
                      std::to_string(kMaxAttempts) + " times. Is another program changing the folder?");
-}
-
-format::FileReader open_file(const io::Directory& directory, format::FileKind kind, const Uuid& index,
-                             const format::FileRef& file) {
-  const std::string path = file_path(kind, file.uuid);
-  auto mapped = directory.map(path);
-  if (!mapped) {
-    throw CorruptIndex(directory.describe(path), "a file of " + std::to_string(file.length) + " bytes", "none");
-  }
-  return {std::move(mapped), kind, &index, &file};
 }
 
 }  // namespace serotine::index

@@ -40,15 +40,12 @@ struct Newest {
 };
 [[nodiscard]] Newest look_at_newest(const io::Directory& directory);
 
-// The newest manifest, checked; nothing if the directory holds no index. A corrupt newest manifest is an error, never
-// a reason to take an older one, unless recover_previous says so.
-[[nodiscard]] std::optional<format::Manifest> load_newest_manifest(const io::Directory& directory,
-                                                                   bool recover_previous = false);
+// A manifest, checked; nothing if it is gone: a writer has removed it because there are newer ones.
+[[nodiscard]] std::optional<format::Manifest> load_manifest(const io::Directory& directory, std::uint64_t generation);
 
-// A published file, its frame checked against what the manifest says. Throws CorruptIndex also if there is none: a
-// reader that finds a newer manifest then starts again with that.
-[[nodiscard]] format::FileReader open_file(const io::Directory& directory, format::FileKind kind, const Uuid& index,
-                                           const format::FileRef& file);
+// The newest manifest, checked; nothing if the directory holds no index. A corrupt newest manifest is an error, never
+// a reason to take an older one.
+[[nodiscard]] std::optional<format::Manifest> load_newest_manifest(const io::Directory& directory);
 
 // The one writer of a directory, from taking the lock to letting it go.
 class WriteSession {

@@ -12,6 +12,7 @@
 #include "base/aligned_buffer.h"
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/fork_safe_mutex.h"
 
 namespace serotine::io {
 namespace {
@@ -69,10 +70,10 @@ std::vector<std::string> split(const std::string& path) {
 }  // namespace
 
 struct MemoryDirectory::Tree {
-  mutable std::mutex mutex;
+  mutable ForkSafeMutex mutex;
   NodePtr root = make_node(true);
   bool locked = false;
-  std::condition_variable unlocked;
+  std::condition_variable_any unlocked;
 
   [[nodiscard]] NodePtr find(const std::string& path) const {
     NodePtr node = root;
@@ -369,6 +370,7 @@ std::vector<std::uint64_t> MemoryDirectory::pending() const {
 }
 
 std::shared_ptr<MemoryDirectory> MemoryDirectory::crash(const std::vector<std::uint64_t>& choices) const {
+  auto found = std::make_shared<MemoryDirectory>();  // before the lock: it has one of its own
   const std::scoped_lock guard(tree_->mutex);
   AfterCrash after;
   std::size_t i = 0;
@@ -376,7 +378,6 @@ std::shared_ptr<MemoryDirectory> MemoryDirectory::crash(const std::vector<std::u
     const void* thing = history != nullptr ? static_cast<const void*>(history) : &node;
     after.ways[thing] = choices.at(i++) % count;
   });
-  auto found = std::make_shared<MemoryDirectory>();
   found->tree_->root = after.copy(tree_->root);
   return found;
 }

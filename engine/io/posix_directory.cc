@@ -209,6 +209,7 @@ class PosixDirectory final : public Directory {
   }
 
   [[nodiscard]] std::vector<std::string> list(const std::string& folder) const override {
+    require_own_folder(folder);
     const std::string path = describe(folder);
     const std::unique_ptr<DIR, int (*)(DIR*)> opened(::opendir(path.c_str()), ::closedir);
     if (!opened) {
@@ -246,6 +247,7 @@ class PosixDirectory final : public Directory {
   }
 
   [[nodiscard]] std::shared_ptr<const MappedFile> map(const std::string& path) const override {
+    require_own_folder(folder_of(path));
     const std::string full = describe(path);
     // O_NONBLOCK: a pipe in the place of a file must not make the caller wait.
     const int descriptor = ::open(full.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -266,6 +268,7 @@ class PosixDirectory final : public Directory {
   }
 
   [[nodiscard]] std::unique_ptr<WritableFile> create(const std::string& path) override {
+    require_own_folder(folder_of(path));
     std::string full = describe(path);
     const int descriptor = ::open(full.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (descriptor < 0) {
@@ -286,6 +289,8 @@ class PosixDirectory final : public Directory {
   }
 
   void rename(const std::string& from, const std::string& to) override {
+    require_own_folder(folder_of(from));
+    require_own_folder(folder_of(to));
     const std::string target = describe(to);
     const int error = rename_noreplace(describe(from).c_str(), target.c_str());
     if (error != 0) {
@@ -294,6 +299,7 @@ class PosixDirectory final : public Directory {
   }
 
   void remove(const std::string& path) override {
+    require_own_folder(folder_of(path));
     const std::string full = describe(path);
     if (::remove(full.c_str()) != 0 && errno != ENOENT) {
       fail("remove", full, errno);
@@ -322,6 +328,23 @@ class PosixDirectory final : public Directory {
   }
 
  private:
+  [[nodiscard]] static std::string folder_of(const std::string& path) {
+    const std::size_t end = path.rfind('/');
+    return end == std::string::npos ? std::string() : path.substr(0, end);
+  }
+
+  // A folder of a copied or downloaded index may be a link to anywhere, and what lies there is not ours to write or
+  // remove. Links to files are followed where they are read: the caches of model hubs consist of them, and what is read
+  // is checked.
+  void require_own_folder(const std::string& folder) const {
+    const std::string path = describe(folder);
+    struct stat facts{};
+    if (!folder.empty() && ::lstat(path.c_str(), &facts) == 0 && S_ISLNK(facts.st_mode)) {
+      throw StorageError(path + " is a link to another folder. Folders of an index must lie in it: copy " +
+                         "what it links to into its place.");
+    }
+  }
+
   // The root and its parents. Nobody else will sync the folders above it, so that is done here.
   void make_root() const {
     std::vector<std::filesystem::path> missing;

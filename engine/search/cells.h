@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -27,8 +28,8 @@ struct ByteMap {
 };
 
 struct CellOptions {
-  std::uint64_t tree_above = 16'384;  // up to so many cells each is scored
-  std::uint64_t supers = 0;           // beyond: expanded for each lane; 0 leaves it to the size of the codebook
+  std::uint64_t tree_above = std::numeric_limits<std::uint64_t>::max();  // up to so many cells each is scored
+  std::uint64_t supers = 0;  // beyond: expanded for each lane; 0 leaves it to the size of the codebook
   std::uint64_t num_threads = 1;
   std::string_view instruction_set;
 };

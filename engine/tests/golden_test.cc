@@ -45,7 +45,7 @@ void write_index(const std::filesystem::path& folder) {
 // Ids and the bits of scores of some searches, a line each.
 std::string search_all(const std::filesystem::path& folder) {
   index::Index index(io::open_posix_directory(folder.string()), small_options());
-  index.check();
+  index.check({});
   const auto snapshot = index.snapshot();
   std::ostringstream text;
   text << "generation " << snapshot->manifest().generation << ", documents " << snapshot->num_documents() << ", tokens "

@@ -81,7 +81,7 @@ void live(const DirectoryPtr& directory, const std::function<void()>& acknowledg
 
 std::string read_whole(const DirectoryPtr& directory) {
   Index index(directory, options_of_scripts());
-  index.check();
+  index.check({});
   return index_text(*index.snapshot());
 }
 
@@ -230,7 +230,7 @@ struct Sample {
   }
   [[nodiscard]] bool checks() const {
     try {
-      Index(directory, options_of_scripts()).check();
+      Index(directory, options_of_scripts()).check({});
       return true;
     } catch (const CorruptIndex&) {
       return false;

@@ -2,6 +2,8 @@
 #include "index/index.h"
 
 #include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -29,6 +31,7 @@ namespace {
 
 using io::MemoryDirectory;
 using testing::Batch;
+using testing::document_text;
 using testing::index_text;
 using testing::kDim;
 using testing::key_of;
@@ -177,7 +180,7 @@ TEST_CASE("an index holds what a list holds after any changes, in memory") {
     for (int step = 0; step < 60; ++step) {
       life.step();
     }
-    life.index().check();
+    life.index().check({});
   }
 }
 
@@ -188,7 +191,7 @@ TEST_CASE("an index holds what a list holds after any changes, in a folder") {
     for (int step = 0; step < 40; ++step) {
       life.step();
     }
-    life.index().check();
+    life.index().check({});
     Index again(io::open_posix_directory(folder.path()), small_options());
     check_equal(again, life.model());
   }
@@ -207,7 +210,7 @@ TEST_CASE("a new index is empty, takes the width of its first document and keeps
   CHECK(index.snapshot()->num_documents() == 0);
   CHECK(index.snapshot()->view().dim == 0);
   CHECK(directory->list("").empty());  // opening writes nothing
-  index.check();
+  index.check({});
   {
     const auto writer = index.begin_write();
     CHECK(writer->commit(1, kNoProgress) == 0);  // nothing was changed
@@ -308,7 +311,7 @@ TEST_CASE("the longest document goes through exact and coded segments") {
   CHECK(snapshot->codebooks().size() == 1);
   CHECK(snapshot->num_tokens() == 65'536);
   CHECK(snapshot->find("sempty"));
-  index.check();
+  index.check({});
 }
 
 TEST_CASE("a document staged twice is the later one, and what is removed while staged never was") {
@@ -391,7 +394,7 @@ TEST_CASE("codebooks come at their sizes: exact, coded, with originals from four
   const auto& segments = growing.index.snapshot()->view().segments;
   CHECK(segments.front().segment->codebook() != segments.back().segment->codebook());
   CHECK(segments.size() == 2);
-  growing.index.check();
+  growing.index.check({});
 }
 
 TEST_CASE("with kept originals every segment has them and a new codebook is for everything") {
@@ -596,7 +599,7 @@ TEST_CASE("overriding shows an empty index, keeps the old one until the first co
   writer->add(std::vector<std::string>{"s2"}, std::vector<std::uint32_t>{1}, wider.data(), 32, false);
   writer->commit(1, kNoProgress);
   CHECK(index.snapshot()->num_documents() == 2);
-  index.check();
+  index.check({});
 }
 
 TEST_CASE("two indexes on one directory write in turn, see each other, and exclude each other") {
@@ -765,7 +768,7 @@ TEST_CASE("values are compared with their checksums once, when their file is ope
   REQUIRE(second->view().segments.front().segment == first->view().segments.front().segment);
   Index fresh(directory, options);
   CHECK_THROWS_AS(static_cast<void>(fresh.snapshot()), CorruptIndex);
-  CHECK_THROWS_AS(index.check(), CorruptIndex);
+  CHECK_THROWS_AS(index.check({}), CorruptIndex);
 }
 
 TEST_CASE("values of a file that a later generation adds are compared too") {
@@ -804,6 +807,63 @@ TEST_CASE("recovering the previous generation is explicit") {
   Index recovering(directory, options);
   CHECK(index_text(*recovering.snapshot()) == testing::document_text("sa", 1, 2));
   CHECK(recovering.snapshot() == recovering.snapshot());
+}
+
+TEST_CASE("recovering goes back as well where it is a file of the newest generation that is missing") {
+  const auto directory = std::make_shared<MemoryDirectory>();
+  std::string newest;
+  {
+    Index index(directory, small_options());
+    Batch a;
+    a.add("sa", 1, 2);
+    commit(index, a);
+    Batch b;
+    b.add("sb", 1, 2);
+    const auto second = commit(index, b);
+    newest = file_path(format::FileKind::kSegment, second->manifest().segments.back().file.uuid);
+  }
+  directory->remove(newest);
+  IndexOptions options = small_options();
+  CHECK_THROWS_AS(static_cast<void>(Index(directory, options).snapshot()), CorruptIndex);
+  options.recover_previous = true;
+  Index recovered(directory, options);
+  CHECK(recovered.snapshot()->manifest().generation == 1);
+  CHECK(index_text(*recovered.snapshot()) == document_text("sa", 1, 2));
+  CHECK_THROWS_AS(static_cast<void>(recovered.begin_write()), CorruptIndex);  // what is damaged is not built upon
+}
+
+TEST_CASE("readers go on in children that are forked while another thread commits") {
+  const std::vector<std::shared_ptr<io::Directory>> directories = {
+      std::make_shared<MemoryDirectory>(),
+      io::open_posix_directory((std::filesystem::temp_directory_path() / random_uuid().to_hex()).string())};
+  IndexOptions options = small_options();
+  options.lock_timeout = std::chrono::seconds(10);  // a child has the lock's file open until its first step
+  for (const auto& directory : directories) {
+    Index index(directory, options);
+    std::atomic<bool> is_done{false};
+    std::thread writer([&] {
+      for (std::uint64_t i = 0; !is_done; ++i) {
+        Batch batch;
+        batch.add(key_of(i), i, 4);
+        commit(index, batch);
+      }
+    });
+    int num_failed = 0;
+    for (int i = 0; i < 50; ++i) {
+      const pid_t child = ::fork();
+      if (child == 0) {
+        ::alarm(10);  // ends a child that waits for good
+        ::_exit(index.snapshot() ? 0 : 1);
+      }
+      int status = 0;
+      ::waitpid(child, &status, 0);
+      num_failed += status == 0 ? 0 : 1;
+    }
+    is_done = true;
+    writer.join();
+    CHECK(num_failed == 0);
+  }
+  std::filesystem::remove_all(directories[1]->describe(""));
 }
 
 TEST_CASE("sizes fall geometrically under the merge rule, and the order of pieces stays") {

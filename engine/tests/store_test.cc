@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "fault_harness.h"
+#include "format/limits.h"
 #include "index/store.h"
 #include "io/fault_directory.h"
 #include "io/memory_directory.h"
@@ -73,7 +74,11 @@ std::uint64_t commit_segment(const DirectoryPtr& directory, std::string_view tex
 }
 
 std::string text_of(const DirectoryPtr& directory, FileKind kind, const FileRef& file) {
-  const format::FileReader reader = open_file(*directory, kind, kIndex, file);
+  const auto mapped = directory->map(file_path(kind, file.uuid));
+  if (!mapped) {
+    throw CorruptIndex(directory->describe(file_path(kind, file.uuid)), "a file", "none");
+  }
+  const format::FileReader reader(mapped, kind, &kIndex, &file);
   reader.verify_all();
   const std::span<const std::byte> text = reader.section(kText);
   return {reinterpret_cast<const char*>(text.data()), text.size()};
@@ -359,7 +364,7 @@ TEST_CASE("missing, foreign and damaged files are found, junk is left alone") {
   }
 }
 
-TEST_CASE("a corrupt newest manifest is an error, and the one before it is taken only if asked for") {
+TEST_CASE("a corrupt newest manifest is an error") {
   const TemporaryFolder folder;
   const DirectoryPtr directory = io::open_posix_directory(folder.path);
   commit_segment(directory, "first");
@@ -367,10 +372,49 @@ TEST_CASE("a corrupt newest manifest is an error, and the one before it is taken
   std::filesystem::resize_file(folder.path + "/" + manifest_path(2), 100);
   CHECK_THROWS_AS(static_cast<void>(load_newest_manifest(*directory)), CorruptIndex);
   CHECK_THROWS_AS(WriteSession(directory, 1000ms), CorruptIndex);
-  CHECK(load_newest_manifest(*directory, true)->generation == 1);
+  CHECK(load_manifest(*directory, 1)->generation == 1);
   std::filesystem::remove(folder.path + "/" + manifest_path(2));
   std::filesystem::rename(folder.path + "/" + manifest_path(1), folder.path + "/" + manifest_path(9));
   CHECK_THROWS_AS(static_cast<void>(load_newest_manifest(*directory)), CorruptIndex);
+}
+
+TEST_CASE("names beyond the last generation are junk, so that there is always a next one") {
+  const TemporaryFolder folder;
+  const DirectoryPtr directory = io::open_posix_directory(folder.path);
+  commit_segment(directory, "first");
+  for (const std::uint64_t generation : {format::kMaxGeneration, ~std::uint64_t{0}}) {
+    std::filesystem::copy_file(folder.path + "/" + manifest_path(1), folder.path + "/" + manifest_path(generation));
+  }
+  CHECK(newest_generation(*directory) == 1);
+  CHECK(commit_segment(directory, "second") == 2);
+}
+
+TEST_CASE("a manifest beyond its bound is refused without being read") {
+  const TemporaryFolder folder;
+  const DirectoryPtr directory = io::open_posix_directory(folder.path);
+  commit_segment(directory, "first");
+  std::filesystem::copy_file(folder.path + "/" + manifest_path(1), folder.path + "/" + manifest_path(2));
+  std::filesystem::resize_file(folder.path + "/" + manifest_path(2), std::uint64_t{1} << 42);  // sparse
+  CHECK(look_at_newest(*directory) == Newest{2, 0});
+  CHECK_THROWS_AS(static_cast<void>(load_newest_manifest(*directory)), CorruptIndex);
+}
+
+TEST_CASE("folders that are links are refused, and what they link to stays as it is") {
+  const TemporaryFolder mine;
+  const TemporaryFolder other;
+  const DirectoryPtr directory = io::open_posix_directory(mine.path);
+  const DirectoryPtr victim = io::open_posix_directory(other.path);
+  commit_segment(directory, "mine");
+  commit_segment(victim, "other");
+  for (const std::string name : {"segments", "tmp"}) {
+    std::filesystem::remove_all(mine.path + "/" + name);
+    std::filesystem::create_directory_symlink(other.path + "/" + name, mine.path + "/" + name);
+    CHECK_THROWS_WITH_AS(commit_segment(directory, "second"), doctest::Contains("is a link"), StorageError);
+    CHECK(read(victim) == "1: other seed 42");
+    std::filesystem::remove(mine.path + "/" + name);
+    std::filesystem::create_directory(mine.path + "/" + name);
+  }
+  CHECK(commit_segment(directory, "second") == 2);
 }
 
 TEST_CASE("a session that starts over needs nothing of a damaged index but its number") {

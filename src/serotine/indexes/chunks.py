@@ -58,19 +58,33 @@ def document_chunks(
 def _rows(ids: Sequence[DocumentId], embeddings: Embeddings) -> Iterable[Any]:
     """The embeddings one by one; their number is checked first where it is known."""
     if hasattr(embeddings, "ndim") and not isinstance(embeddings, TokenMatrix):
-        array = to_numpy(embeddings)
-        if array.ndim not in (2, 3):
+        if embeddings.ndim not in (2, 3):
             raise DimensionMismatch(
-                f"documents must be 2-D (one document) or 3-D (padded documents), got shape {array.shape}"
+                f"documents must be 2-D (one document) or 3-D (padded documents), got shape {tuple(embeddings.shape)}"
             )
-        # A zero row of padded documents is padding: a normalised token is never zero, and a stored zero vector would
-        # beat every negative similarity.
-        embeddings = [array] if array.ndim == 2 else [text[text.any(axis=1)] for text in array]
+        if embeddings.ndim == 3:
+            to_numpy(embeddings[:0])  # raises if these are no numbers
+            if len(embeddings) != len(ids):
+                raise _count_mismatch(len(ids), str(len(embeddings)))
+            return _without_padding(embeddings)
+        embeddings = [embeddings]
     if isinstance(embeddings, (str, bytes, Mapping)) or not isinstance(embeddings, Iterable):
         raise InvalidInput(f"embeddings must be a list of 2-D arrays, got {type(embeddings).__name__}")
     if isinstance(embeddings, Sized) and len(embeddings) != len(ids):
         raise _count_mismatch(len(ids), str(len(embeddings)))
     return embeddings
+
+
+def _without_padding(texts: Any) -> Iterator[Array]:
+    """The documents of a padded 3-D array. One is converted at a time: the array may be mapped, and larger than memory.
+
+    A zero row is padding: a normalised token is never zero, and a stored zero vector would beat every negative
+    similarity.
+    """
+    for text in texts:
+        with np.errstate(over="ignore"):
+            array = to_numpy(text)
+        yield array[array.any(axis=1)]
 
 
 def _count_mismatch(num_ids: int, num_embeddings: str) -> InvalidInput:

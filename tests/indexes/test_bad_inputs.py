@@ -290,6 +290,11 @@ BAD_WEIGHTS = [
     ([np.ones(3), -np.ones(3)], "weights of query 1 must be finite and >= 0"),
     ([np.ones(3), np.full(3, np.nan)], "weights of query 1 must be finite"),
     ([np.ones(3), ["a"] * 3], "must be numbers"),
+    (
+        [np.ones(3), [1, 1.1e15, 1]],
+        r"weights of query 1, token 1: 1.1e\+15 times .* is 1.1e\+15, expected at most 1e\+15",
+    ),
+    ([np.full(3, 3e38), np.ones(3)], r"weights of query 0, token 0: 3e\+38 times"),
 ]
 
 

@@ -173,6 +173,24 @@ def test_weights_count_query_tokens(four_bits):
     assert both == four_bits(QUERIES[:2])
 
 
+@pytest.mark.parametrize("num_documents", [100, 900], ids=["float16", "coded"])
+def test_the_largest_weights_that_are_accepted_keep_the_order(num_documents):
+    scale = 60_000  # float16 holds it
+    documents = [document * scale for document in COLLECTION.documents[:num_documents]]
+    index = PLAID(None).add_documents(range(num_documents), documents)
+    query = np.repeat(QUERIES[0], 4096 // len(QUERIES[0]), axis=0)
+    plain = index(query)[0]
+    for factor in (1e5, 1e15):
+        longest = np.abs(query).max() * factor
+        weights = np.full(len(query), 0.999e15 / longest)
+        weighted = index(query * factor, weights=weights)[0]
+        assert ids_of([weighted]) == ids_of([plain])
+        ratios = [hit["score"] / known["score"] for hit, known in zip(weighted, plain, strict=True)]
+        np.testing.assert_allclose(ratios, weights[0] * factor, rtol=1e-3)
+        with pytest.raises(InvalidInput, match="expected at most"):
+            index(query * factor, weights=weights * 1.01)
+
+
 def test_originals_are_kept_on_demand_and_can_be_trained_from_again(exact):
     index = PLAID(None, keep_originals=True).add_documents(COLLECTION.ids, COLLECTION.documents)
     stored = index.get_documents_embeddings(3)[0]

@@ -75,7 +75,8 @@ class PLAID(Index):
             new one.
         verify: ``"structure"``: checksums of all that is used as a number or an offset are compared at opening.
             ``"full"``: those of codes and vectors too, for an index from elsewhere.
-        recover: ``"previous"``: if the newest generation is damaged, take the one before. None: that is an error.
+        recover: ``"previous"``: if the newest generation is damaged, its manifest or any of its files, open the one
+            before, for reading. None: that is an error.
         lock_timeout_s: seconds that a change waits for another writer.
 
     Raises:
@@ -314,7 +315,8 @@ class PLAID(Index):
         subset: ids of the documents that may be returned, one list for all queries or one list per query; unknown ids
         are ignored, and a subset without a known id returns nothing. A small subset is scored as a whole.
         recall: for this call, in place of the index's recall, n_ivf_probe and n_full_scores.
-        weights: one factor >= 0 for each query token: a 1-D array per query. None: 1 each.
+        weights: one factor >= 0 for each query token: a 1-D array per query. A factor times a component of its token's
+        vector is at most 1e15, as a component itself is. None: 1 each.
 
         Raises:
             InvalidInput: an argument or a query is not valid (no tokens, more than 4,096, NaN, infinity).

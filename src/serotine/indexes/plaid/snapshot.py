@@ -12,7 +12,15 @@ import numpy.typing as npt
 from serotine._arrays import to_numpy
 from serotine._engine import PlaidSnapshot
 from serotine.errors import InvalidInput, UnknownDocument
-from serotine.indexes.checks import is_id, is_list_of_ids, positive_int, read_ids, read_queries, read_subset
+from serotine.indexes.checks import (
+    MAX_MAGNITUDE,
+    is_id,
+    is_list_of_ids,
+    positive_int,
+    read_ids,
+    read_queries,
+    read_subset,
+)
 from serotine.indexes.plaid.options import SearchSettings, recall_or_none
 from serotine.indexes.plaid.stats import CalibrationPoint, Stats
 from serotine.indexes.tokens.hits import NearestTokens, TokenHits
@@ -192,7 +200,10 @@ def _check_lengths(queries: TokenMatrix) -> None:
 
 
 def _read_weights(weights: Any, queries: TokenMatrix) -> npt.NDArray[np.float32]:
-    """Return one finite weight >= 0 for each query token, in order. A 1-D array belongs to a single query."""
+    """Return one finite weight >= 0 for each query token, in order. A 1-D array belongs to a single query.
+
+    A weight times its token's vector is held to what a vector is: no sum of scores can then overflow.
+    """
     if not isinstance(weights, Iterable) or getattr(weights, "ndim", 1) == 0:
         raise InvalidInput(f"weights must be a list of 1-D arrays, one per query, got {type(weights).__name__}")
     parts = list(weights)
@@ -208,4 +219,11 @@ def _read_weights(weights: Any, queries: TokenMatrix) -> npt.NDArray[np.float32]
             )
         if not (np.isfinite(array).all() and (array >= 0).all()):
             raise InvalidInput(f"weights of query {number} must be finite and >= 0, got {array}")
+        weighted = np.abs(queries[number]).max(axis=1, initial=0) * array.astype(np.float64)
+        if len(too_large := np.flatnonzero(weighted > MAX_MAGNITUDE)):
+            token = too_large[0]
+            raise InvalidInput(
+                f"weights of query {number}, token {token}: {array[token]:g} times the largest component of its vector "
+                f"is {weighted[token]:g}, expected at most {MAX_MAGNITUDE:g}; give smaller weights, their ratios decide"
+            )
     return np.concatenate(arrays) if arrays else np.empty(0, dtype=np.float32)

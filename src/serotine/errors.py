@@ -74,7 +74,8 @@ class CorruptIndex(StorageError):
         self.found = found
         where = self.path if offset is None else f"{self.path} at byte {offset}"
         super().__init__(
-            f"{where}: expected {expected}, found {found}. Restore the index from a backup or build it again."
+            f"{where}: expected {expected}, found {found}. Restore the index from a backup, build it again "
+            '(override=True), or read the state before (PLAID: recover="previous").'
         )
 
 

@@ -328,6 +328,8 @@ def test_bad_arguments_get_typed_errors_that_name_the_value() -> None:
         maxsim_packed(queries, documents, weights=[1, 2, 3])
     with pytest.raises(InvalidInput, match=r"num_threads .* got 0"):
         maxsim_packed(queries, documents, num_threads=0)
+    with pytest.raises(InvalidInput, match=r"num_threads must be a whole number from 1 to 1024, or None, got 2000"):
+        maxsim_packed(queries, documents, num_threads=2000)
     with pytest.raises(InvalidInput, match="1 and 2"):
         maxsim_packed_pairwise(queries, documents)
     with pytest.raises(InvalidInput, match="dimension 0"):

@@ -76,6 +76,8 @@ def index_path(folder: str | os.PathLike[str] | None, name: str | None) -> Path 
         )
     if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\0" in name:
         raise InvalidInput(f"index_name must be the plain name of a folder, got {name!r}")
+    if "\0" in os.fsdecode(folder):
+        raise InvalidInput(f"index_folder must be a path, which has no NUL character, got {folder!r}")
     return Path(folder, name)
 
 
@@ -236,7 +238,7 @@ def float_dtype(dtype: Any) -> np.dtype[Any]:
     """Return a dtype that vectors can be stored in, float32 or float16, in this machine's byte order."""
     try:
         name = np.dtype(dtype).name
-    except TypeError:
+    except (TypeError, UnicodeEncodeError):
         name = repr(dtype)
     if name not in ("float32", "float16"):
         raise InvalidInput(f"dtype must be 'float32' or 'float16', got {dtype!r}")

@@ -28,7 +28,10 @@ except ModuleNotFoundError as error:
         name="serotine._engine",
     ) from error
 
-__all__ = ["available_threads", "maxsim_packed", "maxsim_packed_pairwise"]
+__all__ = ["MAX_THREADS", "available_threads", "maxsim_packed", "maxsim_packed_pairwise", "thread_count"]
+
+MAX_THREADS = 1024
+"""Threads that a call may be given: more than nearly all machines have, few enough to start and to keep scratch for."""
 
 Uint16Kind = Literal["bfloat16", "float16"]
 
@@ -49,7 +52,7 @@ def maxsim_packed(
     exact in integers (see `Int8TokenMatrix` for the error).
     weights: float32 ``(num_query_tokens,)``, in the order of ``queries.values``; 1 each if None.
     selection: document numbers to score, in this order, repeats allowed; every document if None.
-    num_threads: at most so many; None takes the processors this process may use. Small work runs on fewer.
+    num_threads: at most so many, up to 1,024; None takes the processors this process may use. Small work runs on fewer.
     uint16_kind: what uint16 values are the bits of. For callers whose own 16-bit type numpy does not know
     (a torch bfloat16 tensor viewed as uint16); uint16 is refused if None.
 
@@ -87,7 +90,7 @@ def maxsim_packed(
         document_scales=scales,
         weights=_token_weights(weights),
         selection=None if selection is None else _positions(selection),
-        num_threads=_thread_count(num_threads),
+        num_threads=thread_count(num_threads),
     )
 
 
@@ -122,7 +125,7 @@ def maxsim_packed_pairwise(
         documents.offsets,
         document_scales=scales,
         weights=_token_weights(weights),
-        num_threads=_thread_count(num_threads),
+        num_threads=thread_count(num_threads),
     )
 
 
@@ -131,6 +134,20 @@ def available_threads() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def thread_count(num_threads: Any) -> int:
+    """Return a number of threads, 1 to `MAX_THREADS`; None: `available_threads`.
+
+    Raises:
+        InvalidInput: it is something else.
+    """
+    if num_threads is None:
+        return available_threads()
+    is_whole = isinstance(num_threads, (int, np.integer)) and not isinstance(num_threads, bool)
+    if not is_whole or not 1 <= num_threads <= MAX_THREADS:
+        raise InvalidInput(f"num_threads must be a whole number from 1 to {MAX_THREADS}, or None, got {num_threads!r}")
+    return int(num_threads)
 
 
 def _is_empty_of_unknown_width(queries: TokenMatrix, documents: TokenMatrix | Int8TokenMatrix) -> bool:
@@ -186,11 +203,3 @@ def _token_weights(weights: npt.ArrayLike | None) -> npt.NDArray[np.float32] | N
     if array.ndim != 1 or array.dtype.kind not in "fiu":
         raise InvalidInput(f"weights must be 1-D numbers, got shape {array.shape}, dtype {array.dtype}")
     return np.require(array, dtype=np.float32, requirements=["C_CONTIGUOUS", "ALIGNED"])
-
-
-def _thread_count(num_threads: Any) -> int:
-    if num_threads is None:
-        return available_threads()
-    if not isinstance(num_threads, (int, np.integer)) or isinstance(num_threads, bool) or num_threads < 1:
-        raise InvalidInput(f"num_threads must be a whole number of at least 1, or None, got {num_threads!r}")
-    return int(num_threads)

@@ -76,11 +76,18 @@ def test_a_search_looks_no_less_far_than_its_k(voyager):
         index.ef_search = 0
 
 
-@pytest.mark.parametrize("name", ["M", "ef_construction", "ef_search", "embedding_size", "num_threads"])
+@pytest.mark.parametrize("name", ["M", "ef_construction", "ef_search", "embedding_size"])
 def test_a_bad_setting_is_refused(name):
     pytest.importorskip("voyager")
     with pytest.raises(InvalidInput, match=f"{name} must be a whole number >= 1, got 0"):
         Voyager(None, **{name: 0})
+
+
+@pytest.mark.parametrize("num_threads", [0, 2**64])
+def test_a_bad_number_of_threads_is_refused(num_threads):
+    pytest.importorskip("voyager")
+    with pytest.raises(InvalidInput, match=f"num_threads must be a whole number from 1 to 1024, .* got {num_threads}"):
+        Voyager(None, num_threads=num_threads)
 
 
 def test_pylates_arguments_of_scann_are_taken_in_its_order(tmp_path):

@@ -12,6 +12,7 @@ from serotine.indexes.checks import float_dtype, index_path, positive_int, read_
 from serotine.indexes.exact.search import search
 from serotine.indexes.storage.segment import Snapshot
 from serotine.indexes.stored import StoredIndex
+from serotine.scores.packed import thread_count
 from serotine.types import Embeddings, RerankResult
 
 __all__ = ["Exact"]
@@ -32,7 +33,7 @@ class Exact(StoredIndex):
         dtype: how vectors are stored, ``"float32"`` or ``"float16"`` (half the memory, scores to about 1e-3).
             None: that of the index that is there, float32 for a new one.
         dim: width of the vectors; None: that of the index that is there, or of the first document.
-        num_threads: threads of a search; None: as many as `serotine.scores.packed.maxsim_packed` chooses.
+        num_threads: threads of a search, 1 to 1,024; None: as many as `serotine.scores.packed.maxsim_packed` chooses.
         lock_timeout_s: seconds that a change waits for another writer.
 
     Raises:
@@ -66,7 +67,7 @@ class Exact(StoredIndex):
         num_threads: int | None = None,
         lock_timeout_s: float = 1.0,
     ) -> None:
-        self._num_threads = None if num_threads is None else positive_int(num_threads, name="num_threads")
+        self._num_threads = None if num_threads is None else thread_count(num_threads)
         empty = Snapshot(
             np.dtype(np.float32) if dtype is None else float_dtype(dtype),
             None if dim is None else positive_int(dim, name="dim"),

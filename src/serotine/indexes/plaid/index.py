@@ -12,7 +12,7 @@ from serotine._engine import PlaidIndex
 from serotine._unused import NOT_GIVEN, warn_of_unused
 from serotine.errors import InvalidInput
 from serotine.indexes.base import Index
-from serotine.indexes.checks import index_path, new_ids, positive_int, read_ids, seconds
+from serotine.indexes.checks import index_path, new_ids, read_ids, seconds
 from serotine.indexes.chunks import document_chunks
 from serotine.indexes.plaid.options import (
     SearchSettings,
@@ -20,6 +20,7 @@ from serotine.indexes.plaid.options import (
     check_device,
     check_requirements,
     flag_or_none,
+    native_path,
     recall_or_none,
     required_settings,
     setting_or_none,
@@ -30,7 +31,7 @@ from serotine.indexes.plaid.stats import Stats
 from serotine.indexes.plaid.writer import LOCK_WAIT_S, Writer, lock_waits
 from serotine.indexes.storage.foreign import refuse_foreign_plaid_folder
 from serotine.indexes.tokens.hits import NearestTokens
-from serotine.scores.packed import available_threads
+from serotine.scores.packed import thread_count
 from serotine.types import DocumentId, Embeddings, RerankResult
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class PLAID(Index):
             the index has, 42 for a new one.
         n_ivf_probe: cells probed per query token. None: recall decides.
         n_full_scores: documents that are looked at more closely per query. None: recall decides.
-        num_threads: of changes and searches; None: as many as the processors that this process may use.
+        num_threads: of changes and searches, 1 to 1,024; None: as many as the processors that this process may use.
         show_progress: bars for what takes more than a second. None: if standard error is a terminal.
         recall: share of the ten best of an exhaustive scan that a search should find, 0 < recall <= 1, measured when
             the index is built. None: .998. 1: scan everything.
@@ -137,7 +138,7 @@ class PLAID(Index):
             recall_or_none(recall),
             setting_or_none(n_ivf_probe, name="n_ivf_probe"),
             setting_or_none(n_full_scores, name="n_full_scores"),
-            available_threads() if num_threads is None else positive_int(num_threads, name="num_threads"),
+            thread_count(num_threads),
         )
         self._show_progress = flag_or_none(show_progress, name="show_progress")
         self._lock_timeout_s = seconds(lock_timeout_s, name="lock_timeout_s")
@@ -167,7 +168,7 @@ class PLAID(Index):
             search_batch_size=search_batch_size,
         )
         self._open_native: PlaidIndex | None = PlaidIndex(
-            None if self._path is None else os.fspath(self._path),
+            native_path(self._path),
             nbits=required.get("nbits", DEFAULT_NBITS),
             seed=required.get("seed", DEFAULT_SEED),
             keep_originals=bool(required.get("keep_originals", False)),

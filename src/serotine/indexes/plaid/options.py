@@ -18,6 +18,7 @@ __all__ = [
     "check_device",
     "check_requirements",
     "flag_or_none",
+    "native_path",
     "recall_or_none",
     "required_settings",
     "setting_or_none",
@@ -59,7 +60,7 @@ def required_settings(nbits: Any, seed: Any, keep_originals: bool | None) -> dic
     """Return the settings that were given, checked: what a new index is made with, and what an old one must have."""
     required: dict[str, int] = {}
     if nbits is not None:
-        if isinstance(nbits, bool) or nbits not in (1, 2, 4, 8):
+        if isinstance(nbits, bool) or not isinstance(nbits, (int, np.integer)) or nbits not in (1, 2, 4, 8):
             raise InvalidInput(f"nbits must be 1, 2, 4 or 8, got {nbits!r}")
         required["nbits"] = int(nbits)
     if seed is not None:
@@ -91,8 +92,21 @@ def flag_or_none(value: Any, *, name: str) -> bool | None:
 
 def check_choice(value: Any, choices: tuple[Any, ...], *, name: str) -> None:
     """Raise InvalidInput unless a value is one of some."""
-    if value not in choices:
+    if not any(isinstance(value, type(choice)) and value == choice for choice in choices):
         raise InvalidInput(f"{name} must be one of {choices}, got {value!r}")
+
+
+def native_path(path: Path | None) -> str | None:
+    """Return where an index lives as the engine takes it: in UTF-8."""
+    if path is None:
+        return None
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(
+            f"index_folder and index_name must be UTF-8, got {str(path)!r}; rename the folder, or choose another"
+        ) from None
+    return str(path)
 
 
 def check_device(device: Any) -> bool:

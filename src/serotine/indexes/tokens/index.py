@@ -19,7 +19,7 @@ from serotine.indexes.storage.store import Store
 from serotine.indexes.stored import StoredIndex
 from serotine.indexes.tokens import search
 from serotine.indexes.tokens.search import TokenFinder
-from serotine.scores.packed import available_threads
+from serotine.scores.packed import thread_count
 from serotine.types import Embeddings, TokenMatrix
 
 __all__ = ["DEFAULT_NAME", "TokenIndex"]
@@ -54,9 +54,7 @@ class TokenIndex(StoredIndex):
         lock_timeout_s: float,
     ) -> None:
         """Open the index. given: the settings of its making that were asked for, None where `defaults` may decide."""
-        self._num_threads = (
-            available_threads() if num_threads is None else positive_int(num_threads, name="num_threads")
-        )
+        self._num_threads = thread_count(num_threads)
         required = {name: value for name, value in given.items() if value is not None}
         empty = Snapshot(
             np.dtype(np.float32) if dtype is None else float_dtype(dtype),

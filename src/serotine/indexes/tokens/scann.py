@@ -70,7 +70,7 @@ class ScaNN(TokenIndex):
         index_folder: where indexes are kept; None: this one is in memory.
         override: start empty even if there is an index. The old one is deleted by the first change that succeeds.
         dtype: how vectors are stored for scoring, ``"float32"`` or ``"float16"``.
-        num_threads: of the training; None: as many as the processors that this process may use.
+        num_threads: of the training, 1 to 1,024; None: as many as the processors that this process may use.
         lock_timeout_s: seconds that a change waits for another writer.
 
     Raises:

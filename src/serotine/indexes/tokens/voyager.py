@@ -60,7 +60,7 @@ class Voyager(TokenIndex):
         ef_construction: how thoroughly neighbours are looked for when a vector is added. None: as above, 200.
         ef_search: how thoroughly a search looks, at least its k.
         dtype: how vectors are stored for scoring, ``"float32"`` or ``"float16"``; the graph has its own, float32.
-        num_threads: of changes and searches; None: as many as the processors that this process may use.
+        num_threads: of changes and searches, 1 to 1,024; None: as many as the processors that this process may use.
         show_progress: a bar for graphs that take more than a second. None: if standard error is a terminal.
         lock_timeout_s: seconds that a change waits for another writer.
 

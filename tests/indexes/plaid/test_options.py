@@ -115,6 +115,22 @@ def test_stats_count_what_is_there():
     assert stats.advice == ""
 
 
+def test_stats_count_the_bytes_of_one_generation_and_the_one_before_stays_for_one_commit(tmp_path):
+    def num_bytes_on_disk():
+        names = (path for path in tmp_path.rglob("*") if path.is_file() and path.name != "LOCK")
+        return sum(path.stat().st_size for path in names)
+
+    index = PLAID(tmp_path, "index").add_documents(range(100), [VECTORS] * 100)
+    added = index.stats().num_bytes
+    assert num_bytes_on_disk() == added
+    index.remove_documents(range(90))  # so many that the rest is written anew
+    assert num_bytes_on_disk() == added + index.stats().num_bytes
+    index.remove_documents("unknown")  # no change, no commit
+    assert num_bytes_on_disk() == added + index.stats().num_bytes
+    index.remove_documents(99)
+    assert num_bytes_on_disk() < added
+
+
 def test_stats_of_an_empty_index_are_zero():
     stats = PLAID(None).stats()
     assert (stats.num_documents, stats.num_tokens, stats.generation, stats.bytes_per_token) == (0, 0, 0, 0.0)

@@ -366,6 +366,8 @@ class PLAID(Index):
     def optimize(self, *, retrain: bool = False) -> Self:
         """Merge everything into as few files as there can be and drop what is deleted. Nothing has to call this.
 
+        The files of the generation before stay until the next commit, as after every change (see `Stats`).
+
         retrain: also train new codes from the float16 vectors of all documents; needs keep_originals.
 
         Raises:

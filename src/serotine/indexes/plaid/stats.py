@@ -35,7 +35,9 @@ class Stats:
 
     num_documents, num_tokens: deleted ones not counted. num_documents_without_tokens: stored, never returned.
     num_deleted_documents: still in the files, until a merge drops them.
-    num_bytes: of all files. num_segments: files of documents. num_codebooks, num_cells: 0 while everything is exact.
+    num_bytes: of this generation's files. Those that only the generation before has are not counted; they stay on the
+    disk, or in the memory of an index that lives there, until the next commit deletes them.
+    num_segments: files of documents. num_codebooks, num_cells: 0 while everything is exact.
     generation: number of the commit. dim: 0 as long as no document told it. nbits: bits per coded component.
     drift: mean squared error of the stored vectors' cells over that of the vectors they were trained on; about 1 is
     good, None without codes.
@@ -58,7 +60,7 @@ class Stats:
 
     @property
     def bytes_per_token(self) -> float:
-        """Bytes of all files for each token; 0 without tokens."""
+        """`num_bytes` for each token; 0 without tokens."""
         return self.num_bytes / self.num_tokens if self.num_tokens else 0.0
 
     @property

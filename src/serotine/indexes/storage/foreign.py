@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from serotine.errors import CorruptIndex, InvalidInput, StorageError
+from serotine.errors import InvalidInput, StorageError
 from serotine.indexes.storage.manifest import MANIFEST_NAME, kind_of_manifest
 
 __all__ = ["foreign_folder", "names_in", "refuse_foreign_plaid_folder", "some_of"]
@@ -25,13 +25,15 @@ def refuse_foreign_plaid_folder(folder: Path) -> None:
     """Return if a PLAID index is in a folder, or may be made there.
 
     Raises:
-        InvalidInput: the folder holds something else. StorageError: it cannot be read.
-        CorruptIndex: one of its folders is a link; a change would delete what has a segment's name where it leads.
+        InvalidInput: the folder holds something else. StorageError: it cannot be read, or a folder in it is a link.
     """
     names = names_in(folder)
-    for name in _FOLDERS_OF_PLAID:
+    for name in _FOLDERS_OF_PLAID:  # the engine refuses one when it first needs it; some only a change does
         if (folder / name).is_symlink():
-            raise CorruptIndex(folder / name, expected="a folder of the index itself", found="a symbolic link")
+            raise StorageError(
+                f"{folder / name} is a link to another folder. Folders of an index must lie in it: copy what it links "
+                "to into its place."
+            )
     if not any(_PLAID_MANIFEST.fullmatch(name) for name in names) and set(names) - _NAMES_OF_AN_UNBORN_PLAID:
         raise foreign_folder(folder, names)
 

@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 IS_NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 10))'
 TORCH_CHOICE := torch=$(or $(TORCH_VERSION),constrained) index=$(or $(TORCH_INDEX),default)
 
-.PHONY: demo test test-integrations test-cpp sanitize lint types format peers pylate-env clean FORCE
+.PHONY: demo test test-large test-integrations test-cpp sanitize lint types format peers pylate-env clean FORCE
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -24,6 +24,10 @@ demo: .venv/.demo
 
 test: .venv/.dev
 	$(BIN)/python -m pytest
+
+# An index with a file beyond 4 GiB: 10 GB of disk and some minutes. Not part of CI; `make test` skips it.
+test-large: .venv/.dev
+	SEROTINE_LARGE=1 $(BIN)/python -m pytest tests/indexes/plaid/test_large.py
 
 # Contracts with other frameworks, which are not part of CI: `make test` skips what is not installed. Each is installed
 # on its own, so that one that is not to be had leaves the others; its tests are then skipped with the reason.

@@ -188,8 +188,6 @@ FileRef FileWriter::finish() {
   return ref;
 }
 
-std::uint64_t FileWriter::size() const noexcept { return state_->position; }
-
 namespace {
 
 // Checks the parts of a file in the order in which they can be trusted. Each function relies on those before it.

@@ -46,7 +46,6 @@ class FileWriter {
 
   // Writes table and footer, syncs and closes. Nothing can be appended afterwards.
   FileRef finish();
-  [[nodiscard]] std::uint64_t size() const noexcept;
 
  private:
   struct State;

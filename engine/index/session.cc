@@ -36,7 +36,6 @@ class StagedFile final : public io::WritableFile {
     inner_->close();
     status_->closed = true;
   }
-  [[nodiscard]] std::uint64_t size() const noexcept override { return inner_->size(); }
 
  private:
   std::unique_ptr<io::WritableFile> inner_;

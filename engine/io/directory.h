@@ -26,7 +26,6 @@ class WritableFile {
   virtual void append(std::span<const std::byte> bytes) = 0;
   virtual void sync() = 0;   // fsync: the bytes are on the disk when it returns
   virtual void close() = 0;  // reports what close() reports
-  [[nodiscard]] virtual std::uint64_t size() const noexcept = 0;
 };
 
 // A file's bytes, mapped or held. They stay valid and unchanged as long as this lives, even if the file is removed.
@@ -34,8 +33,6 @@ class MappedFile {
  public:
   virtual ~MappedFile() = default;
   [[nodiscard]] virtual std::span<const std::byte> bytes() const noexcept = 0;
-  // Asks for a range to be read ahead. A hint: never fails.
-  virtual void will_need(std::uint64_t offset, std::uint64_t length) const noexcept = 0;
   [[nodiscard]] virtual const std::string& path() const noexcept = 0;  // for messages
 };
 

@@ -96,7 +96,6 @@ class FaultFile final : public WritableFile {
   void close() override {
     script_->run(Operation::kWrite, "close " + path_, [&] { inner_->close(); });
   }
-  [[nodiscard]] std::uint64_t size() const noexcept override { return inner_->size(); }
 
  private:
   std::string path_;

@@ -121,7 +121,6 @@ class MemoryWritableFile final : public WritableFile {
     node_->synced = node_->bytes->size;
   }
   void close() override {}
-  [[nodiscard]] std::uint64_t size() const noexcept override { return node_->bytes->size; }
 
  private:
   static void copy(const std::byte* from, std::uint64_t length, std::byte* to) {
@@ -140,7 +139,6 @@ class MemoryMappedFile final : public MappedFile {
       : path_(std::move(path)), bytes_(std::move(bytes)), size_(bytes_->size) {}
 
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept override { return {bytes_->buffer.data(), size_}; }
-  void will_need(std::uint64_t, std::uint64_t) const noexcept override {}
   [[nodiscard]] const std::string& path() const noexcept override { return path_; }
 
  private:

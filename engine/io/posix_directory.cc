@@ -93,7 +93,6 @@ class PosixWritableFile final : public WritableFile {
       if (written <= 0) {
         fail_writing("write to", path_, written < 0 ? errno : EIO, bytes.size());
       }
-      size_ += static_cast<std::uint64_t>(written);
       bytes = bytes.subspan(static_cast<std::size_t>(written));
     }
   }
@@ -113,12 +112,10 @@ class PosixWritableFile final : public WritableFile {
     }
   }
 
-  [[nodiscard]] std::uint64_t size() const noexcept override { return size_; }
 
  private:
   std::string path_;
   int descriptor_;
-  std::uint64_t size_ = 0;
 };
 
 class PosixMappedFile final : public MappedFile {
@@ -135,16 +132,6 @@ class PosixMappedFile final : public MappedFile {
 
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept override {
     return {static_cast<const std::byte*>(address_), length_};
-  }
-
-  void will_need(std::uint64_t offset, std::uint64_t length) const noexcept override {
-    if (offset >= length_ || length == 0) {
-      return;
-    }
-    static const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-    const std::uint64_t start = offset / page * page;
-    const std::uint64_t end = offset + std::min<std::uint64_t>(length, length_ - offset);
-    ::madvise(static_cast<char*>(address_) + start, static_cast<std::size_t>(end - start), MADV_WILLNEED);
   }
 
   [[nodiscard]] const std::string& path() const noexcept override { return path_; }

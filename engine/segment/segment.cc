@@ -222,11 +222,6 @@ kernels::CodedDocument Segment::coded(std::uint64_t document) const noexcept {
   return {cells(document).cells, blocks_ + first_token(document) * code_format_.token_bytes(), length(document)};
 }
 
-void Segment::will_need_block(std::uint64_t document) const noexcept {
-  const std::uint64_t token_bytes = code_format_.token_bytes();
-  reader_.file().will_need(blocks_offset_ + first_token(document) * token_bytes, length(document) * token_bytes);
-}
-
 std::uint64_t Segment::num_ranges() const noexcept { return divide_up(num_documents(), kRangeDocuments); }
 
 std::span<const std::uint16_t> Segment::postings(std::uint64_t range, std::uint64_t cell) const noexcept {

@@ -65,7 +65,6 @@ class Segment {
   [[nodiscard]] const kernels::CodeFormat& code_format() const noexcept { return code_format_; }
   [[nodiscard]] kernels::DocumentCells cells(std::uint64_t document) const noexcept;
   [[nodiscard]] kernels::CodedDocument coded(std::uint64_t document) const noexcept;
-  void will_need_block(std::uint64_t document) const noexcept;  // read ahead what coded() points at
   [[nodiscard]] double residual_energy() const noexcept { return residual_energy_; }  // mean per token, for drift
 
   [[nodiscard]] bool has_postings() const noexcept { return !posting_ranges_.empty(); }

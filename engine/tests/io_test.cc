@@ -78,7 +78,6 @@ void check_contract(Directory& directory) {
   CHECK(read(directory, "c") == "nothing");
   CHECK(kept->bytes().size() == 3);  // readable after it was removed
   CHECK(kept->bytes()[0] == std::byte{'o'});
-  kept->will_need(1, ~std::uint64_t{0});
   CHECK_THROWS_AS(directory.remove("folder"), StorageError);
   directory.remove("folder/inner");
   directory.sync_folder("folder");

@@ -349,7 +349,6 @@ class Bytes final : public io::MappedFile {
  public:
   explicit Bytes(std::vector<std::byte> bytes) : bytes_(std::move(bytes)) {}
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept override { return bytes_; }
-  void will_need(std::uint64_t, std::uint64_t) const noexcept override {}
   [[nodiscard]] const std::string& path() const noexcept override { return path_; }
 
  private:

@@ -112,7 +112,6 @@ class PosixWritableFile final : public WritableFile {
     }
   }
 
-
  private:
   std::string path_;
   int descriptor_;

@@ -75,8 +75,7 @@ class FileReader {
   [[nodiscard]] const Uuid& uuid() const noexcept { return uuid_; }
   [[nodiscard]] const Uuid& index() const noexcept { return index_; }
   [[nodiscard]] const std::string& path() const noexcept { return file_->path(); }
-  [[nodiscard]] const io::MappedFile& file() const noexcept { return *file_; }
-  // Offset of a section in the file, for messages and read-ahead.
+  // Offset of a section in the file, for messages.
   [[nodiscard]] std::uint64_t offset(std::uint32_t id) const;
 
  private:

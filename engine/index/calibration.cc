@@ -1,7 +1,6 @@
 #include "index/calibration.h"
 
 #include <algorithm>
-#include <optional>
 
 #include "base/half.h"
 #include "codec/encode.h"

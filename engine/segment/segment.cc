@@ -181,7 +181,6 @@ void Segment::open_codes(bool has_gains) {
   cells_ = cells.data();
   const std::uint64_t block_bytes = checked_multiply(num_tokens_, code_format_.token_bytes());
   blocks_ = reader_.array<std::uint8_t>(id_of(SegmentSection::kBlocks), block_bytes).data();
-  blocks_offset_ = reader_.offset(id_of(SegmentSection::kBlocks));
 }
 
 void Segment::open_postings() {

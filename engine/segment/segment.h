@@ -102,7 +102,6 @@ class Segment {
   std::span<const std::uint32_t> posting_ranges_;
   const std::uint16_t* postings_ = nullptr;
   const std::uint8_t* blocks_ = nullptr;
-  std::uint64_t blocks_offset_ = 0;
   bool has_originals_ = false;
   const std::uint16_t* originals_ = nullptr;
 };

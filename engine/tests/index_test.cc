@@ -785,6 +785,36 @@ TEST_CASE("values of a file that a later generation adds are compared too") {
   CHECK_THROWS_AS(static_cast<void>(index.snapshot()), CorruptIndex);
 }
 
+TEST_CASE("a check can be stopped before every file that it reads") {
+  const auto directory = std::make_shared<MemoryDirectory>();
+  Index index(directory, small_options());
+  for (std::uint64_t i = 0; i < 40; ++i) {  // a codebook and several segments
+    Batch batch;
+    batch.add(key_of(i), i, 4);
+    commit(index, batch);
+  }
+  const auto snapshot = index.snapshot();
+  const std::uint64_t num_files = snapshot->codebooks().size() + snapshot->view().segments.size();
+  REQUIRE(snapshot->codebooks().size() == 1);
+  std::uint64_t num_reports = 0;
+  index.check([&](double fraction) {
+    CHECK(fraction >= 0);
+    CHECK(fraction <= 1);
+    ++num_reports;
+  });
+  CHECK(num_reports >= num_files);
+  for (std::uint64_t last = 1; last <= num_reports; ++last) {
+    std::uint64_t count = 0;
+    CHECK_THROWS_AS(index.check([&](double) {
+      if (++count == last) {
+        throw Interrupted("stopped");
+      }
+    }),
+                    Interrupted);
+    CHECK(count == last);
+  }
+}
+
 TEST_CASE("recovering the previous generation is explicit") {
   const auto directory = std::make_shared<MemoryDirectory>();
   Batch a;

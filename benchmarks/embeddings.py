@@ -130,7 +130,7 @@ def cached(name: str, data: Path | None = None) -> Collection:
     folder = CACHE / name
     if not (folder / "qrels.json").exists():
         if data is None:
-            raise FileNotFoundError(f"{folder} is not there; give --data to make it")
+            raise FileNotFoundError(f"{folder} is not there; benchmarks/embeddings.py --data DATA {name} makes it")
         _make(name, data, folder)
     qrels = json.loads((folder / "qrels.json").read_text())
     return Collection(name, folder, load_texts(folder, "documents"), load_texts(folder, "queries"), folder, qrels)

@@ -24,6 +24,17 @@ SETTINGS = {
     "stage_b": [{"steps": 2, "batch": 2, "rank": 2, "keep": 1.0, "contrastive": 1.0, "importance": True}],
     "scales": [0.5, 1.0],
 }
+AGAIN = {
+    "again": True,
+    "frozen_layers": 4,
+    "teacher": {"similarity": 0.9, "lexical": 0.1, "mean": 0.0},
+    "lists": {"length": 4, "skipped": 1, "last": 8},
+    "shares": {"tldr": 0, "openstax": 0.5},
+    "repeats": {},
+    "stage_a": None,
+    "stage_b": [{"steps": 3, "batch": 2, "rank": 2, "contrastive": 1.0, "pooled": 0.5, "mean_of": 2}],
+    "scales": [1.0],
+}
 
 
 def write_lines(path: Path, rows: list[dict]) -> None:
@@ -97,12 +108,38 @@ def test_from_pairs_to_a_package(data: Path, tmp_path: Path) -> None:
         mean = adapter[f"{layer}.up"].astype(float) @ adapter[f"{layer}.down"].astype(float)
         assert np.abs(changes[1] - changes[0]).max() > 0
         np.testing.assert_allclose(mean, np.mean(changes, axis=0), atol=1e-3 * np.abs(changes).max())
+    learns_again(work, trained)
     recipe = json.loads((package / "adapter.json").read_text())
     assert recipe["mean of"] == ["first", "second"]
     log = recipe["runs"]["second"]["log"]
     stages = [entry["stage"] for entry in log if entry["stage"] != "B, on the way"]
     assert stages == ["lists", "base, 384 dimensions", "start", "A", "B", "B"]
     assert [entry["scale"] for entry in log[-2:]] == SETTINGS["scales"]
+
+
+def learns_again(work: Path, trained: Path) -> None:
+    """A trained adapter learns a second time, in the upper layers, and what it learns stands beside what it knew."""
+    settings, again, both = work / "again.json", work / "again", work / "both"
+    settings.write_text(json.dumps(AGAIN))
+    train = ("train.py", "--data", work, "--settings", settings, "--device", "cpu", "--share", 0.3, "--out", again)
+    refused = run(*train)
+    assert refused.returncode == 2
+    assert "give its adapter as --start" in refused.stderr
+    finished = run(*train, "--start", trained / "adapter.safetensors")
+    assert finished.returncode == 0, finished.stderr
+    assert "tldr:" not in finished.stdout
+    finished = run("average.py", "--start", trained, "--runs", again, "--out", both)
+    assert finished.returncode == 0, finished.stderr
+    before, change, after = (load_file(folder / "adapter.safetensors") for folder in (trained, again, both))
+    assert after.keys() == before.keys()
+    assert np.abs(after["projection"] - before["projection"]).max() > 0
+    for layer in (name.removesuffix(".down") for name in before if name.endswith(".down")):
+        products = [tensors[f"{layer}.up"].astype(float) @ tensors[f"{layer}.down"] for tensors in (before, after)]
+        if layer.startswith(("encoder.layer.4", "encoder.layer.5")):
+            products[0] += change[f"{layer}.up"].astype(float) @ change[f"{layer}.down"]
+        else:
+            assert f"{layer}.up" not in change
+        np.testing.assert_allclose(products[1], products[0], atol=1e-6)
 
 
 def test_a_training_query_that_a_test_asks_is_refused(data: Path, tmp_path: Path) -> None:

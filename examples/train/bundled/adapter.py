@@ -10,18 +10,22 @@ import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
-from tokens import Packed, encoded
+from tokens import Packed, encoded, projected
 from torch import Tensor
 from torch.nn import functional
 
 from serotine.scores import TokenWeights
 
-LAYERS = r"encoder\.layer\.\d+\..*(query|key|value|dense)"
+LAYERS = r"encoder\.layer\.{numbers}\..*(query|key|value|dense)"
 
 
-def projected(vectors: Tensor, weight: Tensor) -> Tensor:
-    """Unit vectors in the projection's dimensions."""
-    return functional.normalize(functional.linear(vectors.float(), weight), dim=-1)
+@torch.no_grad()
+def merge(base: Any, path: Path) -> Tensor:
+    """Add what `Adapted.save` wrote to the base model's weights, and return its projection."""
+    tensors = load_file(path, device=str(base.device))
+    for name in (key.removesuffix(".down") for key in tensors if key.endswith(".down")):
+        base[0].model.get_submodule(name).weight += tensors[f"{name}.up"].float() @ tensors[f"{name}.down"].float()
+    return tensors["projection"]
 
 
 class Adapted(NamedTuple):
@@ -33,9 +37,14 @@ class Adapted(NamedTuple):
     importance: TokenWeights | None = None  # of query tokens; their vectors' lengths
 
     @classmethod
-    def of(cls, base: Any, projection: Tensor, *, rank: int, importance: bool = False) -> Adapted:
-        """Put adapters, which change nothing yet, beside the linear layers of the base's transformer."""
-        configuration = LoraConfig(r=rank, lora_alpha=rank, lora_dropout=0.0, target_modules=LAYERS)
+    def of(cls, base: Any, projection: Tensor, *, rank: int, importance: bool = False, depth: int = 0) -> Adapted:
+        """Put adapters, which change nothing yet, beside the linear layers of the base's transformer.
+
+        depth: of that many layers from below there are none.
+        """
+        numbers = "|".join(map(str, range(depth, len(base[0].model.encoder.layer))))
+        targets = LAYERS.format(numbers=f"({numbers})")
+        configuration = LoraConfig(r=rank, lora_alpha=rank, lora_dropout=0.0, target_modules=targets)
         get_peft_model(base[0].model, configuration)
         layers = {name: layer for name, layer in base[0].model.named_modules() if isinstance(layer, LoraLayer)}
         weights = TokenWeights(len(projection), documents=False).to(projection.device) if importance else None

@@ -5,8 +5,9 @@
 
 The adapters must have begun at the same weights, those of `--start`. The factors of all stand side by side, the upper
 ones divided by their number, so that their product is the mean of the products: the rank is the sum of the ranks.
-`--scale` counts the mean as many times. Importances of query tokens, if any run has learnt them, are left out. Writes
-adapter.safetensors and log.json (recipes and logs of all runs).
+`--scale` counts the mean as many times. Runs with "again" in their settings have learnt what is to be added to the
+adapter of `--start`: its factors stand beside theirs, also if there is one run only. Importances of query tokens, if
+any run has learnt them, are left out. Writes adapter.safetensors and log.json (recipes and logs of all runs).
 
 Source: Wortsman et al. 2022, "Model soups".
 """
@@ -32,6 +33,14 @@ def average(adapters: list[dict[str, Tensor]], *, scale: float = 1.0) -> dict[st
     return mean
 
 
+def added(first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return both adapters in one. The projection is the second's, which began at the first's."""
+    both = {**first, **second}
+    for name in first.keys() & second.keys() - {"projection"}:
+        both[name] = torch.cat([first[name], second[name]], dim=int(name.endswith(".up"))).contiguous()
+    return both
+
+
 def main() -> None:
     """Write the mean of runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -42,8 +51,14 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     adapters = [load_file(run / "adapter.safetensors") for run in arguments.runs]
-    save_file(average(adapters, scale=arguments.scale), arguments.out / "adapter.safetensors")
     runs = {run.name: json.loads((run / "log.json").read_text()) for run in (arguments.start, *arguments.runs)}
+    mean = average(adapters, scale=arguments.scale)
+    again = {bool(runs[run.name]["recipe"].get("again")) for run in arguments.runs}
+    if len(again) > 1:
+        raise SystemExit("runs that began anew and runs that went on from the trained model have no mean")
+    if again == {True}:
+        mean = added(load_file(arguments.start / "adapter.safetensors"), mean)
+    save_file(mean, arguments.out / "adapter.safetensors")
     log = {"mean of": [run.name for run in arguments.runs], "scale": arguments.scale, "runs": runs}
     (arguments.out / "log.json").write_text(json.dumps(log, indent=1) + "\n")
 

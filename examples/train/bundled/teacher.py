@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from tokens import Packed, encoded, mean_similarities, tokenized
+from tokens import Packed, encoded, mean_similarities, projected, through, tokenized
 from torch import Tensor
 from torch.nn import functional
 
@@ -36,11 +36,11 @@ class Weights(NamedTuple):
 
 
 class Texts(NamedTuple):
-    """A source or a dev set on a device: token ids, the base model's vectors, and BM25's best documents."""
+    """A source or a dev set on a device: what is trained on, the teacher's vectors, and BM25's best documents."""
 
     name: str
-    query_ids: Packed
-    document_ids: Packed
+    query_inputs: Packed  # token ids, or hidden states behind the layers that are frozen
+    document_inputs: Packed
     queries: Packed
     documents: Packed
     lexical: Tensor  # int64 (num_queries, candidates), -1 where there are fewer
@@ -56,8 +56,19 @@ def read_texts(folder: Path) -> dict[str, Any]:
     return texts
 
 
-def read(folder: Path, base: Any, device: torch.device, *, share: float = 1.0) -> Texts:
-    """Read what candidates.py wrote and encode it with the base model. share: of the queries, for a trial."""
+def read(
+    folder: Path,
+    base: Any,
+    device: torch.device,
+    *,
+    share: float = 1.0,
+    projection: Tensor | None = None,
+    depth: int = 0,
+) -> Texts:
+    """Read what candidates.py wrote and encode it with the base model and the projection, if any.
+
+    share: of the queries, for a trial. depth: of that many layers of the transformer only what comes out is kept.
+    """
     texts = read_texts(folder)
     count = max(1, int(len(texts["queries"]) * share))
 
@@ -65,15 +76,22 @@ def read(folder: Path, base: Any, device: torch.device, *, share: float = 1.0) -
         return torch.from_numpy(np.load(folder / f"{name}.npy")[:count]).to(device)
 
     is_dev = "relevant" in texts
-    query_ids = tokenized(base, texts["queries"][:count], QUERY_LENGTH, device)
+    query_inputs = tokenized(base, texts["queries"][:count], QUERY_LENGTH, device)
     length = DEV_DOCUMENT_LENGTH if is_dev else DOCUMENT_LENGTH
-    document_ids = tokenized(base, texts["documents"], length, device)
+    document_inputs = tokenized(base, texts["documents"], length, device)
+    if depth:
+        query_inputs, document_inputs = (through(base, ids, depth) for ids in (query_inputs, document_inputs))
+
+    def vectors(inputs: Packed, task: str) -> Packed:
+        found = encoded(base, inputs, task)
+        return found if projection is None else found._replace(values=projected(found.values, projection).half())
+
     return Texts(
         folder.name,
-        query_ids,
-        document_ids,
-        encoded(base, query_ids, "query"),
-        encoded(base, document_ids, "document"),
+        query_inputs,
+        document_inputs,
+        vectors(query_inputs, "query"),
+        vectors(document_inputs, "document"),
         array("lexical").long(),
         array("lexical_scores").float(),
         torch.empty(0, dtype=torch.int64, device=device) if is_dev else array("positives").long(),
@@ -121,18 +139,26 @@ def fused(parts: list[Tensor], candidates: Tensor, weights: Weights) -> Tensor:
     return total.masked_fill(~candidates, -torch.inf)
 
 
-def lists(texts: Texts, weights: Weights, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return documents and teacher scores of each query's list, `(num_queries, LIST_LENGTH)`, the positive first.
+def lists(
+    texts: Texts,
+    weights: Weights,
+    generator: torch.Generator,
+    *,
+    length: int = LIST_LENGTH,
+    skipped: int = SKIPPED_RANKS,
+    last: int = CANDIDATES + SKIPPED_RANKS,
+) -> tuple[Tensor, Tensor]:
+    """Return documents and teacher scores of each query's list, `(num_queries, length)`, the positive first.
 
-    The others are drawn from the fused ranks SKIPPED_RANKS to CANDIDATES, without the positive.
+    The others are drawn from the fused ranks `skipped` to `last`, without the positive.
     """
     scores = fused(*parts_of(texts), weights)
     positive = texts.positives[:, None]
     others = scores.scatter(1, positive, -torch.inf)
-    ranked = others.topk(min(CANDIDATES + SKIPPED_RANKS, others.shape[1]), dim=1)
-    pool, usable = ranked.indices[:, SKIPPED_RANKS:], ranked.values[:, SKIPPED_RANKS:].isfinite()
+    ranked = others.topk(min(last, others.shape[1]), dim=1)
+    pool, usable = ranked.indices[:, skipped:], ranked.values[:, skipped:].isfinite()
     keys = torch.rand(pool.shape, generator=generator).to(pool.device).masked_fill(~usable, -1)
-    drawn = pool.gather(1, keys.topk(LIST_LENGTH - 1, dim=1).indices)
+    drawn = pool.gather(1, keys.topk(length - 1, dim=1).indices)
     documents = torch.cat([positive, drawn], dim=1)
     return documents, scores.gather(1, documents).nan_to_num(neginf=-3.0)
 

@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from serotine.scores import colbert_scores
+from serotine.scores import colbert_scores, maxsim_packed
+from serotine.types import TokenMatrix
 
-BATCH_TOKENS = 2**16  # of a forward pass; fewer on a CPU
+BATCH_TOKENS = {"cuda": 2**16, "cpu": 2**12}  # of a forward pass
 QUERY_BLOCK, DOCUMENT_BLOCK = 512, 256  # of a matrix of scores
 
 
@@ -19,6 +21,7 @@ class Packed(NamedTuple):
 
     values: Tensor
     offsets: Tensor  # int64 (num_texts + 1,)
+    depth: int = 0  # layers of the transformer that hidden states have been through; 0 of token ids
 
     @property
     def lengths(self) -> Tensor:
@@ -42,17 +45,57 @@ def tokenized(model: Any, texts: list[str], max_length: int, device: torch.devic
     return Packed(values.to(device), lengths.cumsum(0).to(device))
 
 
-def run(model: Any, ids: Packed, numbers: Tensor, task: str) -> tuple[Tensor, Tensor]:
-    """Return the model's vectors of some texts, `(num_texts, longest, dim)`, and their scoring mask."""
-    tokens, mask = ids.padded(numbers)
-    features = {"input_ids": tokens.long() * mask, "attention_mask": mask.long(), "task": task}
-    with torch.autocast(tokens.device.type, dtype=torch.bfloat16, enabled=tokens.is_cuda):
+def run(model: Any, inputs: Packed, numbers: Tensor, task: str) -> tuple[Tensor, Tensor]:
+    """Return the model's vectors of some texts, `(num_texts, longest, dim)`, and their scoring mask.
+
+    From hidden states, those of a model that ends at its transformer: through the layers above them.
+    """
+    values, mask = inputs.padded(numbers)
+    with _fast(values.device):
+        if inputs.depth:
+            hidden = _layers(model, values.float(), mask, slice(inputs.depth, None))
+            return functional.normalize(hidden.float(), dim=-1), mask
+        features = {"input_ids": values.long() * mask, "attention_mask": mask.long(), "task": task}
         output = model(features, task=task)
     return output["token_embeddings"], output["attention_mask"].bool()
 
 
-def by_length(lengths: Tensor, batch_tokens: int = BATCH_TOKENS) -> Iterator[Tensor]:
-    """Yield positions in batches of about as many tokens, longest first."""
+def _fast(device: torch.device) -> torch.autocast:
+    """Bfloat16 where the processor multiplies it."""
+    native = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=native)
+
+
+def _layers(model: Any, hidden: Tensor, mask: Tensor, which: slice) -> Tensor:
+    bias = torch.zeros(mask.shape, dtype=hidden.dtype, device=mask.device).masked_fill(~mask, -1e4)
+    for layer in model[0].model.encoder.layer[which]:
+        hidden = layer(hidden, attention_mask=bias[:, None, None, :])
+    return hidden
+
+
+@torch.no_grad()
+def through(model: Any, ids: Packed, depth: int) -> Packed:
+    """Return the hidden states, float16, behind the first `depth` layers: where those are frozen no ids are needed."""
+    dim = model[0].model.config.hidden_size
+    states = torch.empty((len(ids.values), dim), dtype=torch.float16, device=ids.values.device)
+    for numbers in by_length(ids.lengths):
+        tokens, mask = ids.padded(numbers)
+        with _fast(tokens.device):
+            embedded = model[0].model.embeddings(input_ids=tokens.long() * mask)
+            hidden = _layers(model, embedded, mask, slice(depth))
+        places = torch.arange(mask.shape[1], device=mask.device)
+        states[(ids.offsets[numbers][:, None] + places)[mask]] = hidden[mask].half()
+    return Packed(states, ids.offsets, depth)
+
+
+def projected(vectors: Tensor, weight: Tensor) -> Tensor:
+    """Unit vectors in the projection's dimensions."""
+    return functional.normalize(functional.linear(vectors.float(), weight), dim=-1)
+
+
+def by_length(lengths: Tensor) -> Iterator[Tensor]:
+    """Yield positions in batches of about BATCH_TOKENS tokens, longest first."""
+    batch_tokens = BATCH_TOKENS[lengths.device.type]
     order = lengths.argsort(descending=True, stable=True)
     start = 0
     while start < len(order):
@@ -66,7 +109,7 @@ def encoded(model: Any, ids: Packed, task: str) -> Packed:
     """Return the vectors of all texts, float16. Every token is scored: the bundled model has no skiplist."""
     shape = (len(ids.values), model.get_embedding_dimension())
     values = torch.empty(shape, dtype=torch.float16, device=ids.values.device)
-    for numbers in by_length(ids.lengths, BATCH_TOKENS if ids.values.is_cuda else 2**12):
+    for numbers in by_length(ids.lengths):
         vectors, mask = run(model, ids, numbers, task)
         places = torch.arange(mask.shape[1], device=mask.device)
         values[(ids.offsets[numbers][:, None] + places)[mask]] = vectors[mask].half()
@@ -76,6 +119,9 @@ def encoded(model: Any, ids: Packed, task: str) -> Packed:
 @torch.no_grad()
 def mean_similarities(queries: Packed, documents: Packed) -> Tensor:
     """Return MaxSim divided by the number of query tokens, float32 `(num_queries, num_documents)`."""
+    if not queries.values.is_cuda:
+        matrices = (TokenMatrix(texts.values.numpy(), texts.offsets.numpy()) for texts in (queries, documents))
+        return torch.from_numpy(maxsim_packed(*matrices)) / queries.lengths[:, None]
     scores = torch.empty(len(queries.lengths), len(documents.lengths), device=queries.values.device)
     order = documents.lengths.argsort()
     for columns in order.split(DOCUMENT_BLOCK):

@@ -13,8 +13,14 @@ its positive and what they were in the base model. Scores are means over the que
 not weigh more. Each entry of "stage_b" in the settings is tried in turn; then the adapters' scale is swept. nDCG@10 on
 the dev sets decides. A stage ends after its steps or its seconds, whichever comes first, at a learning rate of 0.
 
-On an H200 a hundred steps of stage B take 18 to 30 s. Two cores do as much in some hours: `--share` takes a part of the
-queries. Writes adapter.safetensors, which ship.py puts into the package, and log.json.
+With "again" in the settings the trained model of `--start` learns a second time, from a teacher that has its
+similarities in place of the base's, and "frozen_layers" from below stay as they are: what comes out of them is
+computed once, so that two cores take 400 steps of 32 queries with 8 documents through the upper half in 45 minutes.
+There, let the allocator keep its memory, or a third of the time goes into page faults:
+MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_TOP_PAD_=268435456.
+
+On an H200 a hundred steps of stage B through all layers take 18 to 30 s. `--share` takes a part of the queries. Writes
+adapter.safetensors, which average.py and ship.py put into the package, and log.json.
 """
 
 from __future__ import annotations
@@ -31,20 +37,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from adapter import Adapted, projected
+from adapter import Adapted, merge
 from safetensors.torch import load_file, save_file
 from teacher import Texts, Weights, lists, ndcg, read
-from tokens import Packed, by_length, encoded, mean_similarities, run
+from tokens import Packed, by_length, encoded, mean_similarities, projected, run
 from torch import Tensor
 from torch.nn import functional
 
-from serotine.models import bundled
+from serotine.models import HierarchicalPooling, bundled
 from serotine.scores import colbert_scores
 
 SEED = 42
 DIRECTIONS = Path(__file__).with_name("directions.safetensors")
 WARM_UP = 0.05
-CHECKPOINTS = 4  # of a run; what is written last is there if the machine is taken away
+CHECKPOINTS = 2  # of a run; what is written last is there if the machine is taken away
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,8 @@ class Settings:
     importance: bool = False  # of query tokens is learnt, too
     importance_rate: float = 1e-2
     keep: float = 0.0  # weight of the distance to the base model's token similarities
+    pooled: float = 0.0  # weight of the divergence of scores over documents with half of their vectors
+    mean_of: int = 0  # steps that a running mean of the weights covers, at a constant rate; 0: none, after a cosine
 
 
 class Source(NamedTuple):
@@ -111,9 +119,18 @@ def losses(batch: Batch, embed: Embed, settings: Settings) -> dict[str, Tensor]:
     documents, documents_mask = embed(texts, batch.documents, "document")
     counts = (queries.norm(dim=-1) * queries_mask).sum(dim=1, keepdim=True)
     scores = colbert_scores(queries, documents, queries_mask, documents_mask) / counts * settings.scale
-    student = scores.gather(1, batch.lists).log_softmax(dim=1)
     teacher = (batch.source.scores[batch.queries] * settings.teacher_scale).log_softmax(dim=1)
-    parts = {"divergence": functional.kl_div(student, teacher, log_target=True, reduction="batchmean")}
+
+    def divergence(scores: Tensor) -> Tensor:
+        student = scores.gather(1, batch.lists).log_softmax(dim=1)
+        return functional.kl_div(student, teacher, log_target=True, reduction="batchmean")
+
+    parts = {"divergence": divergence(scores)}
+    if settings.pooled:
+        halves, halves_mask = _pooled(documents, documents_mask)
+        parts["pooled"] = divergence(
+            colbert_scores(queries, halves, queries_mask, halves_mask) / counts * settings.scale
+        )
     if settings.contrastive:
         parts["contrastive"] = _contrastive(batch, scores, settings.guide)
     if settings.keep:
@@ -134,6 +151,16 @@ def _contrastive(batch: Batch, scores: Tensor, guide_share: float) -> Tensor:
     return functional.cross_entropy(scores.masked_fill(excluded, -torch.inf), positives[:, 0])
 
 
+def _pooled(documents: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Return documents with half of their vectors, as `encode(pool_factor=2)` makes them, and their mask."""
+    pooling = HierarchicalPooling(2)
+    rows = [pooling.pool_one(document[own]) for document, own in zip(documents, mask, strict=True)]
+    lengths = torch.tensor([len(row) for row in rows], device=mask.device)
+    longest = int(lengths.max())
+    padded = torch.stack([functional.pad(row, (0, 0, 0, longest - len(row))) for row in rows])
+    return padded, torch.arange(longest, device=mask.device) < lengths[:, None]
+
+
 def _keep(batch: Batch, queries: tuple[Tensor, Tensor], documents: tuple[Tensor, Tensor]) -> Tensor:
     """Mean squared difference between the token similarities of queries and their positives, then and now."""
     texts, positives = batch.source.texts, batch.lists[:, 0]
@@ -151,7 +178,7 @@ def evaluate(model: Callable[[Packed, str], Packed], devs: list[Texts]) -> dict[
     """nDCG@10 on each dev set, and the mean."""
     values = {}
     for dev in devs:
-        scores = mean_similarities(model(dev.query_ids, "query"), model(dev.document_ids, "document"))
+        scores = mean_similarities(model(dev.query_inputs, "query"), model(dev.document_inputs, "document"))
         values[dev.name] = ndcg(scores, dev.relevant)
     return {**values, "mean": float(np.mean([*values.values()]))}
 
@@ -163,20 +190,29 @@ def optimise(
     settings: Settings,
     checkpoint: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
-    """Take steps with a warm-up and a cosine. Returns how many, the seconds, and the mean loss of the last tenth."""
+    """Take steps with a warm-up and a cosine, or at a constant rate with a running mean of the weights.
+
+    Checkpoints, and what remains, are of the mean. Returns how many steps, the seconds, and the mean loss of the last
+    tenth.
+    """
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
+    weights = [weight for group in groups for weight in group["params"]]
+    mean = [weight.detach().clone() for weight in weights]
     highest = [group["lr"] for group in groups]
     start, values, step, progress, written = time.perf_counter(), [], 0, 0.0, 0
     while progress < 1:
-        factor = min(progress / WARM_UP + 0.01, 0.5 * (1 + math.cos(math.pi * progress)))
+        ending = 1.0 if settings.mean_of else 0.5 * (1 + math.cos(math.pi * progress))
+        factor = min(progress / WARM_UP + 0.01, ending)
         for group, rate in zip(optimizer.param_groups, highest, strict=True):
             group["lr"] = rate * factor
         parts = losses(next(stream), embed, settings)
         loss = sum(getattr(settings, name, 1.0) * part for name, part in parts.items())
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_([weight for group in groups for weight in group["params"]], 1.0)
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
+        share = 1 / max(1, min(step + 1, settings.mean_of))
+        torch._foreach_lerp_(mean, [weight.detach() for weight in weights], share)
         values.append(float(loss.detach()))
         if step % 100 == 0:
             print(f"  step {step}, {time.perf_counter() - start:.0f} s",
@@ -185,9 +221,20 @@ def optimise(
         progress = max(step / settings.steps, (time.perf_counter() - start) / settings.seconds)
         if progress * CHECKPOINTS >= written + 1:
             written += 1
+            _swap(weights, mean)
             checkpoint()
+            _swap(weights, mean)
+    _swap(weights, mean)
     loss_at_end = float(np.mean(values[-max(1, step // 10) :]))
     return {"steps": step, "seconds": round(time.perf_counter() - start), "loss": round(loss_at_end, 4)}
+
+
+@torch.no_grad()
+def _swap(weights: list[Tensor], others: list[Tensor]) -> None:
+    for weight, other in zip(weights, others, strict=True):
+        kept = weight.clone()
+        weight.copy_(other)
+        other.copy_(kept)
 
 
 def stage_a(weight: Tensor, sources: list[Source], settings: Settings) -> tuple[Tensor, dict[str, Any]]:
@@ -212,14 +259,15 @@ def stage_b(
     checkpoint: Callable[[Adapted], None],
     start: Path | None = None,
 ) -> tuple[Adapted, dict[str, Any]]:
-    """Train adapters and projection, from a copy of the base and of the projection."""
+    """Train adapters and projection, from a copy of the base and of the projection, or from what a run has learnt."""
     torch.manual_seed(SEED)
-    adapted = Adapted.of(copy.deepcopy(base), weight, rank=settings.rank, importance=settings.importance)
+    depth = sources[0].texts.document_inputs.depth
+    adapted = Adapted.of(copy.deepcopy(base), weight, rank=settings.rank, importance=settings.importance, depth=depth)
     if start is not None:
         adapted.load(start)
 
     def embed(texts: Texts, numbers: Tensor, task: str) -> tuple[Tensor, Tensor]:
-        ids = texts.query_ids if task == "query" else texts.document_ids
+        ids = texts.query_inputs if task == "query" else texts.document_inputs
         order, vectors, masks = [], [], []
         for some in by_length(ids.lengths[numbers]):
             part, mask = run(adapted.base, ids, numbers[some], task)
@@ -233,7 +281,8 @@ def stage_b(
             torch.cat([functional.pad(mask, (0, longest - mask.shape[1])) for mask in masks])[back],
         )
 
-    stream = batches(sources, settings.batch, torch.Generator().manual_seed(SEED + 1))
+    seed = SEED + 1 if start is None else SEED + 2  # other batches than those that it has seen last
+    stream = batches(sources, settings.batch, torch.Generator().manual_seed(seed))
     groups = [
         {"params": adapted.factors(), "lr": settings.learning_rate},
         {"params": [adapted.projection], "lr": settings.projection_rate},
@@ -244,6 +293,42 @@ def stage_b(
     return adapted, {"stage": "B", "settings": asdict(settings), **figures}
 
 
+def beginning(device: torch.device, trained: Path | None) -> tuple[Any, Tensor]:
+    """Return the base model, frozen, and the projection: untrained, or with what an adapter has learnt."""
+    base = bundled(projected=False, device=str(device)).eval().requires_grad_(False)
+    if device.type == "cpu":
+        base[0].model.set_attn_implementation("eager")  # backwards twice as fast as the fused kernel in bfloat16
+    if trained is None:
+        return base, load_file(DIRECTIONS)["linear.weight"].to(device)
+    return base, merge(base, trained)
+
+
+def read_all(
+    data: Path, recipe: dict[str, Any], share: float, base: Any, weight: Tensor
+) -> tuple[list[Texts], list[Source]]:
+    """Read and encode the dev sets and the sources, and let the teacher rank.
+
+    The teacher's similarities are the base model's in all dimensions, or, the second time, those of the trained model.
+    """
+    options: dict[str, Any] = {"depth": recipe.get("frozen_layers", 0)}
+    if recipe.get("again"):
+        options["projection"] = weight
+    devs = [read(folder, base, weight.device, share=share, **options) for folder in sorted((data / "dev").iterdir())]
+    sources = []
+    for folder in sorted((data / "sources").iterdir()):
+        own_share = share * recipe.get("shares", {}).get(folder.name, 1)
+        if not own_share:
+            continue
+        texts = read(folder, base, weight.device, share=own_share, **options)
+        generator = torch.Generator().manual_seed(SEED)
+        drawn = lists(texts, Weights(**recipe["teacher"]), generator, **recipe.get("lists", {}))
+        source = Source(texts, *drawn)
+        sources += [source] * recipe["repeats"].get(folder.name, 1)
+        first = float((source.scores.argmax(dim=1) == 0).float().mean())
+        print(f"{folder.name}: {len(source.documents)} lists, the teacher puts the positive first in {first:.3f}")
+    return devs, sources
+
+
 def main() -> None:
     """Run both stages, and write the best of each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -251,13 +336,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/bundled/trained"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--share", type=float, default=1.0, help="of the queries")
-    parser.add_argument("--start", type=Path, help="adapter.safetensors of an earlier run, for stage B")
+    parser.add_argument("--start", type=Path, help="adapter.safetensors of an earlier run; stage B goes on from there")
+    parser.add_argument("--resume", type=Path, help="last.safetensors of an unfinished run with the same --start")
     parser.add_argument("--settings", type=Path, default=Path(__file__).parent / "settings" / "first.json")
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
     recipe = json.loads(arguments.settings.read_text())
+    if recipe.get("again") and arguments.start is None:
+        parser.error(f"{arguments.settings.name} trains a trained model further: give its adapter as --start")
+    arguments.out.mkdir(parents=True, exist_ok=True)
     device = torch.device(arguments.device)
-    base = bundled(projected=False, device=arguments.device).eval().requires_grad_(False)
+    base, weight = beginning(device, arguments.start if recipe.get("again") else None)
     log: list[dict[str, Any]] = []
 
     def say(entry: dict[str, Any]) -> None:
@@ -268,18 +356,11 @@ def main() -> None:
         )
 
     start = time.perf_counter()
-    devs = [read(folder, base, device, share=arguments.share) for folder in sorted((arguments.data / "dev").iterdir())]
-    sources = []
-    for folder in sorted((arguments.data / "sources").iterdir()):
-        texts = read(folder, base, device, share=arguments.share)
-        source = Source(texts, *lists(texts, Weights(**recipe["teacher"]), torch.Generator().manual_seed(SEED)))
-        sources += [source] * recipe["repeats"].get(folder.name, 1)
-        first = float((source.scores.argmax(dim=1) == 0).float().mean())
-        print(f"{folder.name}: {len(source.documents)} lists, the teacher puts the positive first in {first:.3f}")
+    devs, sources = read_all(arguments.data, recipe, arguments.share, base, weight)
     say({"stage": "lists", "seconds": round(time.perf_counter() - start)})
 
-    weight = load_file(DIRECTIONS)["linear.weight"].to(device)
-    say({"stage": "base, 384 dimensions", "ndcg@10": evaluate(lambda ids, task: encoded(base, ids, task), devs)})
+    if not recipe.get("again"):
+        say({"stage": "base, 384 dimensions", "ndcg@10": evaluate(lambda ids, task: encoded(base, ids, task), devs)})
 
     def in_projection(weight: Tensor) -> dict[str, float]:
         def model(ids: Packed, task: str) -> Packed:
@@ -298,9 +379,10 @@ def main() -> None:
         adapted.save(arguments.out / "last.safetensors", scale=1.0)
         say({"stage": "B, on the way", "ndcg@10": evaluate(adapted.at(1.0), devs)})
 
+    start_of_stage_b = arguments.resume or (None if recipe.get("again") else arguments.start)
     best = -1.0
     for choice in recipe["stage_b"]:
-        adapted, entry = stage_b(base, weight, sources, Settings(**choice), checkpoint, arguments.start)
+        adapted, entry = stage_b(base, weight, sources, Settings(**choice), checkpoint, start_of_stage_b)
         for scale in recipe["scales"]:
             found = evaluate(adapted.at(scale), devs)
             say({**entry, "scale": scale, "ndcg@10": found})

@@ -54,6 +54,8 @@ class StoredIndex(Index):
 
         empty: the state of a new index. requires_dtype, required_settings: what one that is there must have, too.
         """
+        if not isinstance(override, bool):
+            raise InvalidInput(f"override must be True or False, got {override!r}")
         self._folder = folder
         if folder is None:
             self._open_store = MemoryStore(empty, lock_timeout_s=lock_timeout_s)

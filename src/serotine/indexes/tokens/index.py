@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from serotine.errors import CorruptIndex, InvalidInput, StorageError
+from serotine.errors import CorruptIndex, StorageError
 from serotine.indexes.checks import float_dtype, index_path, positive_int, seconds
 from serotine.indexes.storage.segment import Content, Finder, Segment, Snapshot
 from serotine.indexes.storage.store import Store
@@ -63,8 +63,6 @@ class TokenIndex(StoredIndex):
         )
         self._finders: WeakKeyDictionary[Content, TokenFinder] = WeakKeyDictionary()
         self._loading = threading.Lock()
-        if not isinstance(override, bool):
-            raise InvalidInput(f"override must be True or False, got {override!r}")
         self._open(
             None if index_folder is None else index_path(index_folder, index_name),
             empty,

@@ -127,7 +127,7 @@ def learns_again(work: Path, trained: Path) -> None:
     assert "give its adapter as --start" in refused.stderr
     finished = run(*train, "--start", trained / "adapter.safetensors")
     assert finished.returncode == 0, finished.stderr
-    assert "tldr:" not in finished.stdout
+    assert "\ntldr:" not in finished.stdout
     finished = run("average.py", "--start", trained, "--runs", again, "--out", both)
     assert finished.returncode == 0, finished.stderr
     before, change, after = (load_file(folder / "adapter.safetensors") for folder in (trained, again, both))

@@ -14,17 +14,16 @@ from tokens import Packed, encoded, projected
 from torch import Tensor
 from torch.nn import functional
 
+from serotine.models.bundle import _add_factors
 from serotine.scores import TokenWeights
 
 LAYERS = r"encoder\.layer\.{numbers}\..*(query|key|value|dense)"
 
 
-@torch.no_grad()
 def merge(base: Any, path: Path) -> Tensor:
     """Add what `Adapted.save` wrote to the base model's weights, and return its projection."""
     tensors = load_file(path, device=str(base.device))
-    for name in (key.removesuffix(".down") for key in tensors if key.endswith(".down")):
-        base[0].model.get_submodule(name).weight += tensors[f"{name}.up"].float() @ tensors[f"{name}.down"].float()
+    _add_factors(base[0].model, tensors)
     return tensors["projection"]
 
 

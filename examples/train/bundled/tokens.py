@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -74,18 +74,26 @@ def _layers(model: Any, hidden: Tensor, mask: Tensor, which: slice) -> Tensor:
 
 
 @torch.no_grad()
+def _of_all(inputs: Packed, dim: int, forward: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
+    """Put what `forward` makes of some texts, by their numbers, end to end: float16 `(num_tokens, dim)`."""
+    values = torch.empty((len(inputs.values), dim), dtype=torch.float16, device=inputs.values.device)
+    for numbers in by_length(inputs.lengths):
+        vectors, mask = forward(numbers)
+        places = torch.arange(mask.shape[1], device=mask.device)
+        values[(inputs.offsets[numbers][:, None] + places)[mask]] = vectors[mask].half()
+    return values
+
+
 def through(model: Any, ids: Packed, depth: int) -> Packed:
     """Return the hidden states, float16, behind the first `depth` layers: where those are frozen no ids are needed."""
-    dim = model[0].model.config.hidden_size
-    states = torch.empty((len(ids.values), dim), dtype=torch.float16, device=ids.values.device)
-    for numbers in by_length(ids.lengths):
+
+    def forward(numbers: Tensor) -> tuple[Tensor, Tensor]:
         tokens, mask = ids.padded(numbers)
         with _fast(tokens.device):
             embedded = model[0].model.embeddings(input_ids=tokens.long() * mask)
-            hidden = _layers(model, embedded, mask, slice(depth))
-        places = torch.arange(mask.shape[1], device=mask.device)
-        states[(ids.offsets[numbers][:, None] + places)[mask]] = hidden[mask].half()
-    return Packed(states, ids.offsets, depth)
+            return _layers(model, embedded, mask, slice(depth)), mask
+
+    return Packed(_of_all(ids, model[0].model.config.hidden_size, forward), ids.offsets, depth)
 
 
 def projected(vectors: Tensor, weight: Tensor) -> Tensor:
@@ -104,16 +112,10 @@ def by_length(lengths: Tensor) -> Iterator[Tensor]:
         start += size
 
 
-@torch.no_grad()
-def encoded(model: Any, ids: Packed, task: str) -> Packed:
+def encoded(model: Any, inputs: Packed, task: str) -> Packed:
     """Return the vectors of all texts, float16. Every token is scored: the bundled model has no skiplist."""
-    shape = (len(ids.values), model.get_embedding_dimension())
-    values = torch.empty(shape, dtype=torch.float16, device=ids.values.device)
-    for numbers in by_length(ids.lengths):
-        vectors, mask = run(model, ids, numbers, task)
-        places = torch.arange(mask.shape[1], device=mask.device)
-        values[(ids.offsets[numbers][:, None] + places)[mask]] = vectors[mask].half()
-    return Packed(values, ids.offsets)
+    dim = model.get_embedding_dimension()
+    return Packed(_of_all(inputs, dim, lambda numbers: run(model, inputs, numbers, task)), inputs.offsets)
 
 
 @torch.no_grad()

@@ -258,6 +258,7 @@ def stage_b(
     settings: Settings,
     checkpoint: Callable[[Adapted], None],
     start: Path | None = None,
+    seed: int = SEED + 1,
 ) -> tuple[Adapted, dict[str, Any]]:
     """Train adapters and projection, from a copy of the base and of the projection, or from what a run has learnt."""
     torch.manual_seed(SEED)
@@ -281,7 +282,6 @@ def stage_b(
             torch.cat([functional.pad(mask, (0, longest - mask.shape[1])) for mask in masks])[back],
         )
 
-    seed = SEED + 1 if start is None else SEED + 2  # other batches than those that it has seen last
     stream = batches(sources, settings.batch, torch.Generator().manual_seed(seed))
     groups = [
         {"params": adapted.factors(), "lr": settings.learning_rate},
@@ -380,9 +380,10 @@ def main() -> None:
         say({"stage": "B, on the way", "ndcg@10": evaluate(adapted.at(1.0), devs)})
 
     start_of_stage_b = arguments.resume or (None if recipe.get("again") else arguments.start)
+    seed = SEED + 2 if arguments.resume else SEED + 1  # other batches than those that it has seen
     best = -1.0
     for choice in recipe["stage_b"]:
-        adapted, entry = stage_b(base, weight, sources, Settings(**choice), checkpoint, start_of_stage_b)
+        adapted, entry = stage_b(base, weight, sources, Settings(**choice), checkpoint, start_of_stage_b, seed)
         for scale in recipe["scales"]:
             found = evaluate(adapted.at(scale), devs)
             say({**entry, "scale": scale, "ndcg@10": found})

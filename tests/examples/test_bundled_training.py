@@ -32,7 +32,9 @@ AGAIN = {
     "shares": {"tldr": 0, "openstax": 0.5},
     "repeats": {},
     "stage_a": None,
-    "stage_b": [{"steps": 3, "batch": 2, "rank": 2, "contrastive": 1.0, "pooled": 0.5, "mean_of": 2}],
+    "stage_b": [
+        {"steps": 3, "batch": 2, "rank": 2, "contrastive": 1.0, "pooled": 0.5, "pooled_loss": 1.0, "mean_of": 2}
+    ],
     "scales": [1.0],
 }
 

@@ -50,7 +50,6 @@ from serotine.scores import colbert_scores
 SEED = 42
 DIRECTIONS = Path(__file__).with_name("directions.safetensors")
 WARM_UP = 0.05
-CHECKPOINTS = 2  # of a run; what is written last is there if the machine is taken away
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,8 @@ class Settings:
     importance_rate: float = 1e-2
     keep: float = 0.0  # weight of the distance to the base model's token similarities
     pooled: float = 0.0  # weight of the divergence of scores over documents with half of their vectors
+    pooled_loss: float = 0.0  # weight of the variance, over a list, of what scores lose with half of the vectors
+    checkpoints: int = 4  # what is written last is there if the machine is taken away
     mean_of: int = 0  # steps that a running mean of the weights covers, at a constant rate; 0: none, after a cosine
 
 
@@ -126,11 +127,11 @@ def losses(batch: Batch, embed: Embed, settings: Settings) -> dict[str, Tensor]:
         return functional.kl_div(student, teacher, log_target=True, reduction="batchmean")
 
     parts = {"divergence": divergence(scores)}
-    if settings.pooled:
+    if settings.pooled or settings.pooled_loss:
         halves, halves_mask = _pooled(documents, documents_mask)
-        parts["pooled"] = divergence(
-            colbert_scores(queries, halves, queries_mask, halves_mask) / counts * settings.scale
-        )
+        by_halves = colbert_scores(queries, halves, queries_mask, halves_mask) / counts * settings.scale
+        parts["pooled"] = divergence(by_halves)
+        parts["pooled_loss"] = (scores - by_halves).gather(1, batch.lists).var(dim=1, correction=0).mean()
     if settings.contrastive:
         parts["contrastive"] = _contrastive(batch, scores, settings.guide)
     if settings.keep:
@@ -219,7 +220,7 @@ def optimise(
                   {name: round(float(part.detach()), 4) for name, part in parts.items()}, flush=True)  # fmt: skip
         step += 1
         progress = max(step / settings.steps, (time.perf_counter() - start) / settings.seconds)
-        if progress * CHECKPOINTS >= written + 1:
+        if progress * settings.checkpoints >= written + 1:
             written += 1
             _swap(weights, mean)
             checkpoint()

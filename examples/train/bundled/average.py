@@ -1,4 +1,4 @@
-"""How do two trained adapters become one?  By their mean, which ranks better than either.
+"""How do two trained adapters become one?  By their mean, which ranks claims better than either.
 
     cd build/bundled
     python ../../examples/train/bundled/average.py --start first --runs second-a second-b --out trained

@@ -191,10 +191,10 @@ def pooled(task: Task) -> Task:
     """Documents with half of their vectors."""
     import torch
 
-    from serotine.models.pooling import HierarchicalPooling
+    from serotine.models import SharedPooling
 
     rows = [torch.from_numpy(row.astype(np.float32)) for row in task.documents]
-    fewer = [row.numpy().astype(np.float16) for row in HierarchicalPooling(2).pool(rows)]
+    fewer = [row.numpy().astype(np.float16) for row in SharedPooling(2).pool(rows)]
     return Task(TokenMatrix.from_arrays(fewer), task.queries)
 
 

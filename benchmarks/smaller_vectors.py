@@ -4,9 +4,11 @@
 
 For each collection and variant: exact search (float16) and a PLAID index (4 bits, its own default) over the same
 documents and queries. Cut vectors keep their leading dimensions and get length 1 again; pooled documents have a half,
-a third or a quarter of their vectors. Differences are to exact search over the vectors as they are, paired over
-queries, with 95 % bootstrap intervals. Uses the embeddings that benchmarks/embeddings.py keeps, and makes those that
-are missing.
+a third or a quarter of their vectors, as `encode(pool_factor=...)` makes them (all documents of a chunk share what is
+kept) and as `HierarchicalPooling` does (each its own part). Differences are to exact search over the vectors as they
+are, paired over queries, with 95 % bootstrap intervals. Where the collection names queries that had no part in
+training (qrels/test_heldout.tsv), only these count. Uses the embeddings that benchmarks/embeddings.py keeps, and makes
+those that are missing.
 """
 
 from __future__ import annotations
@@ -18,12 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import torch
 
 from embeddings import Collection, Texts, cached
 from harness import write_result
 from serotine.evaluation import Run, evaluate_run
 from serotine.evaluation.significance import bootstrap
 from serotine.indexes import PLAID, Exact
+from serotine.models import HierarchicalPooling, SharedPooling, TokenPooling
 from serotine.types import TokenMatrix
 
 METRIC = "ndcg@10"
@@ -39,18 +44,17 @@ def cut(texts: Texts, dim: int) -> TokenMatrix:
     return TokenMatrix(values.astype(np.float16), texts.offsets)
 
 
-def pooled(texts: Texts, factor: int) -> TokenMatrix:
-    """Documents with fewer vectors, as `encode(pool_factor=...)` makes them."""
-    import torch
+def pooled(texts: Texts, pooling: TokenPooling, chunk_size: int) -> TokenMatrix:
+    """Documents with fewer vectors, a chunk at a time."""
+    rows = texts.rows()
+    fewer: list[npt.NDArray[np.float16]] = []
+    for start in range(0, len(rows), chunk_size):
+        chunk = [torch.from_numpy(row.astype(np.float32)) for row in rows[start : start + chunk_size]]
+        fewer += [vectors.numpy().astype(np.float16) for vectors in pooling.pool(chunk)]
+    return TokenMatrix.from_arrays(fewer)
 
-    from serotine.models.pooling import HierarchicalPooling
 
-    pooling = HierarchicalPooling(factor)
-    rows = (torch.from_numpy(row.astype(np.float32)) for row in texts.rows())
-    return TokenMatrix.from_arrays([pooling.pool_one(row).numpy().astype(np.float16) for row in rows])
-
-
-def variants(collection: Collection) -> Iterator[tuple[str, TokenMatrix, TokenMatrix]]:
+def variants(collection: Collection, chunk_size: int) -> Iterator[tuple[str, TokenMatrix, TokenMatrix]]:
     """Yield (name, documents, queries)."""
     documents, queries = collection.documents, collection.queries
     full = cut(queries, queries.values.shape[1])
@@ -58,22 +62,37 @@ def variants(collection: Collection) -> Iterator[tuple[str, TokenMatrix, TokenMa
     for dim in DIMS:
         yield f"{dim} dimensions", cut(documents, dim), cut(queries, dim)
     for factor in FACTORS:
-        yield f"pool_factor={factor}", pooled(documents, factor), full
+        yield f"pool_factor={factor}", pooled(documents, SharedPooling(factor), chunk_size), full
+        yield f"HierarchicalPooling({factor})", pooled(documents, HierarchicalPooling(factor), chunk_size), full
+
+
+def held_out(collection: Collection, data: Path | None) -> Collection:
+    """Return the collection with the judged queries alone; if some had no part in training, with these alone."""
+    judged = set(collection.qrels)
+    file = None if data is None else data / collection.name / "qrels" / "test_heldout.tsv"
+    if file is not None and file.exists():
+        judged &= {line.split("\t")[0] for line in file.read_text().splitlines()[1:]}
+    queries = collection.queries
+    places = [place for place, query in enumerate(queries.ids) if query in judged]
+    rows = queries.rows()
+    kept = TokenMatrix.from_arrays([rows[place] for place in places])
+    texts = Texts(kept.values, kept.offsets, [queries.ids[place] for place in places])
+    return collection._replace(queries=texts)
 
 
 def per_query(index: Exact | PLAID, queries: TokenMatrix, collection: Collection) -> list[float]:
     """nDCG@10 of each judged query."""
     ids = collection.queries.ids
     run = Run.from_results(index(queries, k=10), ids)
-    judged = {query: collection.qrels[query] for query in ids if query in collection.qrels}
+    judged = {query: collection.qrels[query] for query in ids}
     values = evaluate_run(run, judged, [METRIC]).per_query(METRIC)
     return [values[query] for query in judged]
 
 
-def measure(collection: Collection, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
+def measure(collection: Collection, chunk_size: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the figures of each variant."""
     reference: list[float] = []
-    for name, documents, queries in variants(collection):
+    for name, documents, queries in variants(collection, chunk_size):
         exact = Exact(dtype="float16").add_documents(collection.documents.ids, documents)
         found = {"exact": per_query(exact, queries, collection)}
         with tempfile.TemporaryDirectory() as folder:
@@ -111,27 +130,30 @@ def text(values: dict[str, float]) -> str:
 
 
 def main() -> None:
-    """Measure, print a line per variant, write results/smaller_vectors.json."""
+    """Measure, print a line per variant, write results/<name>.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--collections", nargs="+", default=COLLECTIONS)
+    parser.add_argument("--chunk-size", type=int, default=4096, help="documents pooled together, as encode does")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--name", default="smaller_vectors", help="of the file in results/")
     arguments = parser.parse_args()
     report: dict[str, dict[str, Any]] = {}
     for name in arguments.collections:
         report[name] = {}
-        for variant, entry in measure(cached(name, arguments.data), arguments.threads):
+        collection = held_out(cached(name, arguments.data), arguments.data)
+        for variant, entry in measure(collection, arguments.chunk_size, arguments.threads):
             report[name][variant] = entry
             print(
-                f"{name:10} {variant:14} {entry['bytes']['PLAID'] / 1e6:7.1f} MB  "
+                f"{name:12} {variant:22} {entry['bytes']['PLAID'] / 1e6:7.1f} MB  "
                 f"exact {entry['exact'][METRIC]:.4f} {text(entry['exact']['difference'])}  "
                 f"PLAID {entry['PLAID'][METRIC]:.4f} {text(entry['PLAID']['difference'])}",
                 flush=True,
             )
     summary = means(report)
     for variant, differences in summary.items():
-        print(f"mean       {variant:14} exact {differences['exact']:+.4f}  PLAID {differences['PLAID']:+.4f}")
-    write_result("smaller_vectors", {"collections": report, "mean_difference": summary}, packages=["numpy"])
+        print(f"mean         {variant:22} exact {differences['exact']:+.4f}  PLAID {differences['PLAID']:+.4f}")
+    write_result(arguments.name, {"collections": report, "mean_difference": summary}, packages=["numpy"])
 
 
 if __name__ == "__main__":

@@ -49,8 +49,9 @@ def test_what_the_migration_page_names_instead_of_pylates_helpers_is_there(model
     (mask,) = model.encode(["Bats fly, at night."], is_query=False, output_value=None)["masks"]
     assert mask.tolist() == [int(token) not in words for token in ids]
     vectors = torch.tensor(model.encode("Bats fly, at night.", is_query=False))
-    pooled = HierarchicalPooling(2, num_protected_tokens=1).pool_one(vectors)
-    expected = model.encode("Bats fly, at night.", is_query=False, pool_factor=2)
+    method = HierarchicalPooling(2, num_protected_tokens=1)
+    pooled = method.pool_one(vectors)
+    expected = model.encode("Bats fly, at night.", is_query=False, token_pooling=method)
     np.testing.assert_allclose(pooled, expected, atol=1e-6)
     head = Dense(32, 8, activation_function=None, module_input_name="token_embeddings")
     assert ColBERT(modules=[model[0], head], device="cpu").encode("Bats fly").shape[1] == 8

@@ -107,8 +107,9 @@ def test_models_of_half_precision(model: ColBERT, dtype: torch.dtype) -> None:
     assert np.allclose(half[4].astype(np.float32), full[4], atol=0.05)
     assert model.encode("bats", is_query=False, convert_to_tensor=True).dtype == dtype
     assert model.encode("bats", is_query=False, precision="float32").dtype == np.float32
-    pooled = model.encode(TEXTS, is_query=False, pool_factor=2)
-    assert len(pooled[4]) == 1 + (len(full[4]) - 1) // 2
+    pooled = model.encode(TEXTS[4], is_query=False, pool_factor=2)
+    assert pooled.dtype == half[4].dtype
+    assert len(pooled) == 1 + (len(full[4]) - 1) // 2
 
 
 def test_padding_appends_zero_rows(model: ColBERT) -> None:

@@ -1,17 +1,20 @@
-"""Pooling gives the bits of Sentence Transformers' own, and takes methods from outside."""
+"""Pooling makes the cheapest merges of all documents, and takes methods from outside."""
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
 from torch import Tensor
 
 from serotine.errors import InvalidInput
-from serotine.models import ColBERT, HierarchicalPooling, TokenPooling
+from serotine.models import ColBERT, HierarchicalPooling, SharedPooling, TokenPooling
 
 from .conftest import TEXTS
+
+Array = npt.NDArray[np.float64]
 
 
 class FirstHalf(TokenPooling):
@@ -21,21 +24,110 @@ class FirstHalf(TokenPooling):
         return embedding[: len(embedding) // 2]
 
 
-@pytest.mark.parametrize("factor", [1, 1.5, 2, 3, 100])
+@pytest.mark.parametrize("factor", [1.5, 2, 3, 100])
 @pytest.mark.parametrize("protected", [0, 1, 3])
 @pytest.mark.parametrize("normalize", [True, False])
-def test_pooled_vectors_equal_those_of_sentence_transformers(
+def test_their_method_gives_the_bits_of_sentence_transformers(
     model: ColBERT, factor: float, protected: int, normalize: bool
 ) -> None:
-    texts = [text for text in TEXTS if text]
-    reference = HierarchicalTokenPooling(factor, num_protected_tokens=protected, normalize_embeddings=normalize)
+    method = HierarchicalTokenPooling(factor, num_protected_tokens=protected, normalize_embeddings=normalize)
+    unpooled = model.encode([text for text in TEXTS if text], is_query=False, convert_to_tensor=True)
+    pooled = model.encode([text for text in TEXTS if text], is_query=False, token_pooling=method)
+    for left, right in zip(pooled, unpooled, strict=True):
+        assert np.array_equal(left, method.pool_one(right).numpy())
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(5)
+
+
+def merged_by_trial(documents: list[Array], kept: int, protected: int) -> list[Array]:
+    """Merge, again and again, the two clusters of all documents whose merge adds least to the squared distances."""
+    clusters = [[vectors[[row]] for row in range(protected, len(vectors))] for vectors in documents]
+    while sum(len(each) for each in clusters) > kept:
+        cost, number, one, other = min(
+            (squares(np.concatenate([each[i], each[j]])) - squares(each[i]) - squares(each[j]), number, i, j)
+            for number, each in enumerate(clusters)
+            for j in range(len(each))
+            for i in range(j)
+        )
+        assert cost > -1e-9
+        clusters[number][one] = np.concatenate([clusters[number][one], clusters[number].pop(other)])
+    return [
+        np.concatenate([vectors[:protected], *(cluster.mean(axis=0, keepdims=True) for cluster in each)])
+        for vectors, each in zip(documents, clusters, strict=True)
+    ]
+
+
+def squares(vectors: Array) -> float:
+    """Sum of squared distances to the mean."""
+    return float(((vectors - vectors.mean(axis=0)) ** 2).sum())
+
+
+@pytest.mark.parametrize("factor", [1, 1.5, 2, 3, 100])
+@pytest.mark.parametrize("protected", [0, 1, 3])
+@pytest.mark.parametrize("lengths", [(7,), (9, 4, 1, 0, 12), (2, 3), (1, 1), (0,), ()])
+def test_the_cheapest_merges_of_all_documents_are_made(
+    factor: float, protected: int, lengths: tuple[int, ...], rng: np.random.Generator
+) -> None:
+    documents = [rng.standard_normal((length, 5)) * rng.uniform(0.2, 2) for length in lengths]
+    tensors = [torch.from_numpy(vectors.astype(np.float32)) for vectors in documents]
+    counts = [max(length - protected, 0) for length in lengths]
+    kept = sum(max(int(count / factor), 1) for count in counts if count)
+    pooled = SharedPooling(factor, num_protected_tokens=protected, normalize_embeddings=False).pool(tensors)
+    assert isinstance(pooled, list)
+    assert sum(map(len, pooled)) == kept + sum(min(length, protected) for length in lengths)
+    for vectors, expected in zip(pooled, merged_by_trial(documents, kept, protected), strict=True):
+        np.testing.assert_allclose(vectors.numpy(), expected, atol=1e-5)
+
+
+def test_pool_factor_is_shared_by_the_documents_of_a_chunk(model: ColBERT) -> None:
+    texts = ["bats " * 20, "Owls hunt mice at dusk, silently.", "", "A moth hears the sonar; it drops."]
     unpooled = model.encode(texts, is_query=False, convert_to_tensor=True)
-    expected = unpooled if factor == 1 else [reference.pool_one(vectors) for vectors in unpooled]
-    pooled = model.encode(
-        texts, is_query=False, pool_factor=factor, protected_tokens=protected, normalize_pooled=normalize
-    )
-    for left, right in zip(pooled, expected, strict=True):
-        assert np.array_equal(left, right.numpy())
+    pooled = model.encode(texts, is_query=False, pool_factor=2)
+    for left, right in zip(pooled, SharedPooling(2).pool(unpooled), strict=True):
+        np.testing.assert_allclose(left, right.numpy(), atol=1e-6)
+    # What the repetitive text can spare, the others keep.
+    alone = [model.encode(text, is_query=False, pool_factor=2) for text in texts]
+    assert sum(map(len, pooled)) == sum(map(len, alone))
+    assert len(pooled[0]) < len(alone[0])
+    assert len(pooled[1]) > len(alone[1])
+    one_by_one = model.encode_stream(texts, is_query=False, pool_factor=2, chunk_size=1)
+    assert [chunk.num_tokens for chunk in one_by_one] == [len(vectors) for vectors in alone]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_equal_vectors_cost_nothing_and_dtypes_stay(dtype: torch.dtype, rng: np.random.Generator) -> None:
+    distinct = torch.nn.functional.normalize(torch.from_numpy(rng.standard_normal((6, 8))), dim=-1).to(dtype)
+    twice = torch.cat([distinct[:1], distinct, distinct])
+    pooled = SharedPooling(2).pool_one(twice)
+    assert pooled.dtype == dtype
+    torch.testing.assert_close(pooled.float(), torch.cat([distinct[:1], distinct]).float(), atol=1e-2, rtol=0)
+
+
+def test_padded_documents_are_pooled_as_lists_are(rng: np.random.Generator) -> None:
+    rows = [torch.from_numpy(rng.standard_normal((length, 4))) for length in (5, 9, 2)]
+    padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    mask = torch.arange(9) < torch.tensor([[5], [9], [2]])
+    method = SharedPooling(2)
+    expected = torch.nn.utils.rnn.pad_sequence(list(method.pool(rows)), batch_first=True)
+    assert torch.equal(method.pool(padded), expected)
+    assert torch.equal(method.pool(padded + ~mask[:, :, None], attention_mask=mask), expected)
+    assert method.pool(padded, task="query") is padded
+
+
+@pytest.mark.parametrize(
+    ("documents", "message"),
+    [
+        ([torch.zeros(3, 2), torch.tensor([[0.0, float("nan")]])], "document 1 has vectors with NaN"),
+        ([torch.zeros(3)], "document 0 must be 2-D"),
+        (torch.zeros(3, 2), "got shape"),
+    ],
+)
+def test_what_has_no_distances_is_named(documents: list[Tensor] | Tensor, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        SharedPooling(2).pool(documents)
 
 
 def test_queries_are_not_pooled(model: ColBERT) -> None:
@@ -50,9 +142,10 @@ def test_another_method_plugs_in(model: ColBERT) -> None:
         assert np.array_equal(half, whole[: len(whole) // 2].astype(np.float16))
 
 
-def test_pooling_inside_the_model_is_applied_and_saved(model: ColBERT, tmp_path: object) -> None:
+@pytest.mark.parametrize("method", [HierarchicalPooling(2), SharedPooling(2)])
+def test_pooling_inside_the_model_is_applied_and_saved(model: ColBERT, tmp_path: object, method: TokenPooling) -> None:
     unpooled = len(model.encode(TEXTS[4], is_query=False))
-    model.append(HierarchicalPooling(2))
+    model.append(method)
     assert len(model.encode(TEXTS[4], is_query=False)) == 1 + (unpooled - 1) // 2
     with pytest.raises(InvalidInput, match="pooling inside the model"):
         model.encode(TEXTS[4], is_query=False, window_overlap=4)

@@ -7,15 +7,16 @@ from serotine._lazy import lazy_exports
 if TYPE_CHECKING:
     from serotine.models.bundle import bundled
     from serotine.models.colbert import ColBERT
-    from serotine.models.pooling import HierarchicalPooling, TokenPooling
+    from serotine.models.pooling import HierarchicalPooling, SharedPooling, TokenPooling
 
-__all__ = ["ColBERT", "HierarchicalPooling", "TokenPooling", "bundled"]
+__all__ = ["ColBERT", "HierarchicalPooling", "SharedPooling", "TokenPooling", "bundled"]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "ColBERT": "serotine.models.colbert",
         "HierarchicalPooling": "serotine.models.pooling",
+        "SharedPooling": "serotine.models.pooling",
         "TokenPooling": "serotine.models.pooling",
         "bundled": "serotine.models.bundle",
     },

@@ -91,9 +91,10 @@ class Encoder(TaskTokenizer):
             device: where to compute; a list of devices starts one process for each.
             normalize_embeddings: None as the model does, True for unit length in any case, False for the
                 vectors before the model's normalisation.
-            pool_factor, protected_tokens, normalize_pooled: keep 1/pool_factor of a document's vectors by
-                hierarchical clustering (any factor >= 1), sparing the first ones; means of unit length.
-            token_pooling: another pooling method instead.
+            pool_factor, protected_tokens, normalize_pooled: keep 1/pool_factor of the documents' vectors by
+                `SharedPooling` (any factor >= 1), sparing the first ones; means of unit length.
+            token_pooling: another pooling method instead, such as ``HierarchicalPooling(factor)``, which pools
+                each document by itself.
             output_value: None for what the model computes before vectors are selected: a dict of lists with
                 token_embeddings, input_ids, attention_mask (the tokenizer's) and masks (True where scored).
             packed: return one `TokenMatrix` instead of a list of arrays.
@@ -110,7 +111,9 @@ class Encoder(TaskTokenizer):
             InvalidInput: no texts, a dict, bytes, None or a list among the texts (its position is named),
                 an unknown prompt name, precision, or pooling.
 
-        Cost: one forward pass per batch. A result does not depend on the texts beside it, float rounding apart.
+        Cost: one forward pass per batch. A result does not depend on the texts beside it, float rounding apart;
+        only with a pool_factor do documents of a chunk (``chunk_size``; 4,096, or 512 for processes) share the
+        number of vectors that are kept.
         """
         texts: Any = sentences if inputs is None else inputs
         single = self._is_single(texts)

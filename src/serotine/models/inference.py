@@ -48,10 +48,10 @@ class EncodeOptions:
     task: "query" or "document". prompt: text put before each text, markers included. batch_size, batch_tokens: bounds
     of a batch (`plan_batches`), the second None for the device's default. dtype: of the result, None for the model's
     own. normalized: True makes vectors unit length even if the model does not, False takes them as they are before the
-    model's own normalisation, None leaves it to the model. token_pooling: applied to whole texts. window_overlap:
-    tokens shared by windows of long documents, None to truncate. truncate_dim: leading dimensions to keep. to_cpu:
-    whether each batch leaves the device at once. num_threads: for a worker process on the CPU, None to leave torch as
-    it is.
+    model's own normalisation, None leaves it to the model. token_pooling: applied to all texts of a chunk, each whole.
+    window_overlap: tokens shared by windows of long documents, None to truncate. truncate_dim: leading dimensions to
+    keep. to_cpu: whether each batch leaves the device at once. num_threads: for a worker process on the CPU, None to
+    leave torch as it is.
     """
 
     task: str
@@ -343,10 +343,15 @@ def _in_order(
 
 
 def _pooled(chunk: EncodedChunk, options: EncodeOptions) -> EncodedChunk:
-    """Pool each text's vectors, then cast."""
+    """Pool the texts' vectors, then cast."""
     pooling = options.token_pooling
     if pooling is None or not pooling.applies_to(options.task):
         values = chunk.values if options.dtype is None else chunk.values.to(options.dtype)
         return EncodedChunk(values, chunk.offsets)
-    pooled = EncodedChunk.of([pooling.pool_one(vectors) if len(vectors) else vectors for vectors in chunk.tensors()])
+    vectors = chunk.tensors()
+    # Methods of others are spared texts without vectors.
+    filled = [position for position, rows in enumerate(vectors) if len(rows)]
+    for position, rows in zip(filled, pooling.pool([vectors[position] for position in filled]), strict=True):
+        vectors[position] = rows
+    pooled = EncodedChunk.of(vectors)
     return pooled if options.dtype is None else replace(pooled, values=pooled.values.to(options.dtype))

@@ -6,6 +6,7 @@ import pytest
 from sentence_transformers.base.modules import Dense, Transformer
 from torch import nn
 
+from serotine.models import SharedPooling
 from serotine.models.formats.classes import activation, module_class
 
 
@@ -16,6 +17,7 @@ from serotine.models.formats.classes import activation, module_class
         ("sentence_transformers.base.modules.transformer.Transformer", Transformer),
         ("sentence_transformers.models.Dense", Dense),
         ("pylate.models.Dense.Dense", Dense),
+        ("serotine.models.pooling.SharedPooling", SharedPooling),
         ("os.system", None),
         ("sentence_transformers.util.misc.importlib", None),
         ("evil.Dense", None),

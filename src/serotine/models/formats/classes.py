@@ -13,6 +13,8 @@ from sentence_transformers.multi_vector_encoder.modules import HierarchicalToken
 from sentence_transformers.sentence_transformer.modules import Dropout, LayerNorm, Pooling
 from torch import nn
 
+from serotine.models.pooling import SharedPooling
+
 __all__ = ["ACTIVATIONS", "activation", "module_class"]
 
 _CLASSES: dict[str, type[nn.Module]] = {
@@ -24,6 +26,7 @@ _CLASSES: dict[str, type[nn.Module]] = {
         Router,
         MultiVectorMask,
         HierarchicalTokenPooling,
+        SharedPooling,
         Pooling,
         Dropout,
         LayerNorm,
@@ -31,7 +34,7 @@ _CLASSES: dict[str, type[nn.Module]] = {
 }
 
 # Where these classes are, or were in earlier versions: "sentence_transformers.models.Dense" and its kin.
-_PACKAGES = ("sentence_transformers", "pylate")
+_PACKAGES = ("sentence_transformers", "pylate", "serotine")
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     kind.__name__: kind

@@ -153,7 +153,9 @@ def main() -> None:
     summary = means(report)
     for variant, differences in summary.items():
         print(f"mean         {variant:22} exact {differences['exact']:+.4f}  PLAID {differences['PLAID']:+.4f}")
-    write_result(arguments.name, {"collections": report, "mean_difference": summary}, packages=["numpy"])
+    write_result(
+        arguments.name, {"collections": report, "mean_difference": summary}, packages=["numpy", "torch", "scipy"]
+    )
 
 
 if __name__ == "__main__":

@@ -120,7 +120,8 @@ def test_padded_documents_are_pooled_as_lists_are(rng: np.random.Generator) -> N
 @pytest.mark.parametrize(
     ("documents", "message"),
     [
-        ([torch.zeros(3, 2), torch.tensor([[0.0, float("nan")]])], "document 1 has vectors with NaN"),
+        ([torch.zeros(3, 2), torch.tensor([[0.0, 1.0], [0.0, 1.0], [1.0, float("nan")]])], "document 1 of .* with NaN"),
+        ([torch.eye(4) * 1e30], "document 0 of .* largest of their type"),
         ([torch.zeros(3)], "document 0 must be 2-D"),
         (torch.zeros(3, 2), "got shape"),
     ],
@@ -130,8 +131,45 @@ def test_what_has_no_distances_is_named(documents: list[Tensor] | Tensor, messag
         SharedPooling(2).pool(documents)
 
 
+def test_the_arguments_of_encode_are_those_of_the_method(model: ColBERT) -> None:
+    unpooled = model.encode(TEXTS, is_query=False, convert_to_tensor=True)
+    method = SharedPooling(3, num_protected_tokens=4, normalize_embeddings=False)
+    pooled = model.encode(TEXTS, is_query=False, pool_factor=3, protected_tokens=4, normalize_pooled=False)
+    for left, right in zip(pooled, method.pool(unpooled), strict=True):
+        np.testing.assert_allclose(left, right.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_means_are_divided_by_their_length_before_they_are_rounded(dtype: torch.dtype) -> None:
+    ones = torch.eye(4)
+    opposite = torch.stack([ones[0], ones[1], -ones[1]]).to(dtype)
+    assert torch.equal(SharedPooling(3).pool_one(opposite).float(), torch.stack([ones[0], 0 * ones[0]]))
+    assert torch.equal(SharedPooling(2).pool_one(torch.zeros(4, 3, dtype=dtype)), torch.zeros(2, 3, dtype=dtype))
+    long = SharedPooling(2).pool_one((ones * 6e4).to(dtype))
+    torch.testing.assert_close(long.float().norm(dim=1), torch.ones(2), atol=2e-3, rtol=0)
+
+
+def test_gradients_reach_every_vector(rng: np.random.Generator) -> None:
+    vectors = torch.tensor(rng.standard_normal((9, 4)), requires_grad=True)
+    SharedPooling(2).pool_one(vectors).square().sum(dim=1).matmul(torch.arange(5.0, dtype=torch.float64)).backward()
+    assert vectors.grad is not None
+    assert torch.isfinite(vectors.grad).all()
+    bare = vectors.detach().clone().requires_grad_()
+    SharedPooling(2, normalize_embeddings=False).pool_one(bare).sum().backward()
+    assert bare.grad is not None
+    assert (bare.grad > 0).all()
+
+
 def test_queries_are_not_pooled(model: ColBERT) -> None:
     assert np.array_equal(model.encode("bats", pool_factor=4), model.encode("bats"))
+
+
+@pytest.mark.parametrize("method", [SharedPooling(2, tasks="query"), HierarchicalPooling(2, tasks=["query"])])
+def test_a_method_for_queries_pools_queries_alone(model: ColBERT, method: TokenPooling) -> None:
+    (full,) = model.encode(["bats hunt moths by their echoes"])
+    (pooled,) = model.encode(["bats hunt moths by their echoes"], token_pooling=method)
+    assert len(pooled) == 1 + (len(full) - 1) // 2
+    assert np.array_equal(model.encode("bats", is_query=False, token_pooling=method), model.encode_document("bats"))
 
 
 def test_another_method_plugs_in(model: ColBERT) -> None:

@@ -18,7 +18,7 @@ from .conftest import TEXTS
 pytestmark = pytest.mark.slow
 
 
-def test_a_pool_gives_what_one_process_gives(model: ColBERT) -> None:
+def test_a_pool_gives_what_one_process_gives(model: ColBERT, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [f"{text} {number % 10}" for number, text in enumerate(TEXTS * 4)]
     alone = model.encode(texts, is_query=False)
     pool = model.start_multi_process_pool(["cpu", "cpu"])
@@ -35,6 +35,9 @@ def test_a_pool_gives_what_one_process_gives(model: ColBERT) -> None:
         with pytest.raises(InvalidInput, match="text 9 is NoneType"):
             model.encode([*texts[:9], None], pool=pool, chunk_size=2)
         assert len(model.encode(texts[0], is_query=False, pool=pool)) == len(alone[0])
+        monkeypatch.setattr(workers, "_CHUNK_TEXTS", 5)
+        fewer, expected = (model.encode(texts, is_query=False, pool_factor=2, pool=where) for where in (pool, None))
+        assert [len(rows) for rows in fewer] == [len(rows) for rows in expected]
         stream = model.encode_stream(iter(texts), pool=pool, chunk_size=3)
         next(stream)
         with pytest.raises(InvalidInput, match="encoding for another call"):

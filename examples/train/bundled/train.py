@@ -153,7 +153,7 @@ def _contrastive(batch: Batch, scores: Tensor, guide_share: float) -> Tensor:
 
 
 def _pooled(documents: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Return documents with half of their vectors, as `encode(pool_factor=2)` makes them, and their mask."""
+    """Return documents with half of their vectors, each pooled by itself (`HierarchicalPooling`), and their mask."""
     pooling = HierarchicalPooling(2)
     rows = [pooling.pool_one(document[own]) for document, own in zip(documents, mask, strict=True)]
     lengths = torch.tensor([len(row) for row in rows], device=mask.device)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Iterator, Sized
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +22,7 @@ from tqdm.auto import tqdm
 from serotine.errors import InvalidInput
 from serotine.models import workers
 from serotine.models.batching import chunks
-from serotine.models.inference import EncodedChunk, EncodeOptions, encode_chunk, raw_outputs
+from serotine.models.inference import EncodedChunk, EncodeOptions, encode_chunk, pooled_chunk, raw_outputs
 from serotine.models.nesting import flattened, regrouped
 from serotine.models.pooling import TokenPooling, choose_pooling
 from serotine.models.settings import positive_int
@@ -101,7 +102,8 @@ class Encoder(TaskTokenizer):
             task: "query" or "document"; overrides is_query.
             window_overlap: encode documents longer than document_length whole, in windows that share this
                 many tokens, as one matrix; None truncates them.
-            pool: processes from `start_multi_process_pool`. chunk_size: texts handed to a process at a time.
+            pool: processes from `start_multi_process_pool`. chunk_size: texts encoded, and with a pool_factor pooled,
+                together (4,096; 512 for processes that do not pool).
 
         Returns:
             For one text a ``(num_tokens, dim)`` array; for several a list of them in the order of the texts
@@ -111,9 +113,9 @@ class Encoder(TaskTokenizer):
             InvalidInput: no texts, a dict, bytes, None or a list among the texts (its position is named),
                 an unknown prompt name, precision, or pooling.
 
-        Cost: one forward pass per batch. A result does not depend on the texts beside it, float rounding apart;
-        only with a pool_factor do documents of a chunk (``chunk_size``; 4,096, or 512 for processes) share the
-        number of vectors that are kept.
+        Cost: one forward pass per batch. A result does not depend on the texts beside it, float rounding apart,
+        unless a pool_factor is given: the documents of a chunk share the number of vectors that is kept. One that is
+        encoded again by itself then has another number of vectors than before.
         """
         texts: Any = sentences if inputs is None else inputs
         single = self._is_single(texts)
@@ -236,7 +238,8 @@ class Encoder(TaskTokenizer):
         """Encode documents (or queries) from an iterable of any length, a chunk at a time.
 
         Reads ``chunk_size`` texts (4,096), yields their `TokenMatrix`, and only then reads on: a corpus larger
-        than memory goes through. The other arguments are those of `encode`. No texts, no chunks.
+        than memory goes through. The other arguments are those of `encode`; with a pool_factor the documents of a
+        chunk share the number of vectors that is kept. No texts, no chunks.
         """
         if self._is_single(texts):
             raise InvalidInput("encode_stream takes an iterable of texts, got one text: put it into a list")
@@ -349,9 +352,13 @@ class Encoder(TaskTokenizer):
         chunk_size = positive_int(chunk_size, name="chunk_size")
         if show_progress_bar is None:
             show_progress_bar = logger.isEnabledFor(logging.INFO)
+        pools = options.token_pooling is not None
         bar = tqdm(total=total, desc=f"Encoding {options.task}s", disable=not show_progress_bar, unit="text")
         with bar:
             if pool is not None or isinstance(device, list):
+                if pools:
+                    # What is pooled together must not depend on where it is encoded.
+                    chunk_size = chunk_size or _CHUNK_TEXTS
                 for encoded in workers.encode_in_processes(
                     self, self._checked(texts), options, pool, device, chunk_size
                 ):
@@ -361,7 +368,10 @@ class Encoder(TaskTokenizer):
             for chunk in chunks(self._checked(texts), chunk_size or _CHUNK_TEXTS):
                 if self._distributed_inference is not None and device is None:
                     # Inside a distributed evaluation Sentence Transformers shares the texts out over the ranks.
-                    yield EncodedChunk.of(self._distributed_inference(chunk, options=options))
+                    # What is pooled together is not one rank's share.
+                    unpooled = replace(options, token_pooling=None, dtype=None) if pools else options
+                    encoded = EncodedChunk.of(self._distributed_inference(chunk, options=unpooled))
+                    yield pooled_chunk(encoded, options)
                 else:
                     on_device = self._resolve_inference_device(device)
                     yield encode_chunk(self, chunk, options, on_device, bar.update)

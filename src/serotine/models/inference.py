@@ -31,7 +31,7 @@ from serotine.types import TokenMatrix
 if TYPE_CHECKING:
     from serotine.models.colbert import ColBERT
 
-__all__ = ["EncodeOptions", "EncodedChunk", "encode_chunk", "raw_outputs"]
+__all__ = ["EncodeOptions", "EncodedChunk", "encode_chunk", "pooled_chunk", "raw_outputs"]
 
 # Texts tokenised at once: enough to amortise the call, few enough that their padding costs nothing.
 _TOKENIZE_ROWS = 256
@@ -141,7 +141,7 @@ def encode_chunk(
             if on_progress is not None:
                 on_progress(batch.num_begun)
         chunk = _in_order(encoded, len(texts))
-        return chunk if options.token_pooling is None else _pooled(chunk, options)
+        return pooled_chunk(chunk, options)
 
 
 def _packable(model: ColBERT, texts: Sequence[Any]) -> bool:
@@ -342,16 +342,17 @@ def _in_order(
     return EncodedChunk(values, offsets)
 
 
-def _pooled(chunk: EncodedChunk, options: EncodeOptions) -> EncodedChunk:
-    """Pool the texts' vectors, then cast."""
+def pooled_chunk(chunk: EncodedChunk, options: EncodeOptions) -> EncodedChunk:
+    """Return the chunk with the texts' vectors pooled, if that was asked for, and then cast."""
     pooling = options.token_pooling
-    if pooling is None or not pooling.applies_to(options.task):
-        values = chunk.values if options.dtype is None else chunk.values.to(options.dtype)
-        return EncodedChunk(values, chunk.offsets)
-    vectors = chunk.tensors()
-    # Methods of others are spared texts without vectors.
-    filled = [position for position, rows in enumerate(vectors) if len(rows)]
-    for position, rows in zip(filled, pooling.pool([vectors[position] for position in filled]), strict=True):
-        vectors[position] = rows
-    pooled = EncodedChunk.of(vectors)
-    return pooled if options.dtype is None else replace(pooled, values=pooled.values.to(options.dtype))
+    if pooling is None:
+        return chunk
+    if pooling.applies_to(options.task):
+        vectors = chunk.tensors()
+        # Methods of others are spared texts without vectors.
+        filled = [position for position, rows in enumerate(vectors) if len(rows)]
+        fewer = pooling.pool([vectors[position] for position in filled], task=options.task)
+        for position, rows in zip(filled, fewer, strict=True):
+            vectors[position] = rows
+        chunk = EncodedChunk.of(vectors)
+    return chunk if options.dtype is None else replace(chunk, values=chunk.values.to(options.dtype))

@@ -2,7 +2,8 @@
 
 `pool_factor=2` in `ColBERT.encode` means `SharedPooling(2)`; any other method is passed as ``token_pooling=``, such as
 `HierarchicalPooling(2)`, Sentence Transformers' own. A method is a module of Sentence Transformers (`TokenPooling`), so
-that it can also be appended to a model, saved with it and loaded by others.
+that it can also be appended to a model and saved with it. Such a model loads without Serotine if the method is Sentence
+Transformers'.
 
 Source: Clavié, Chaffin & Adams 2024, "Reducing the Footprint of Multi-Vector Retrieval with Minimal
 Performance Impact via Token Pooling": Ward's method within each document. That documents share the number of vectors
@@ -28,13 +29,16 @@ __all__ = ["HierarchicalPooling", "SharedPooling", "TokenPooling", "choose_pooli
 
 
 class SharedPooling(TokenPooling):  # type: ignore[misc]
-    """Keep ``1 / pool_factor`` of all vectors of some documents, those merges first that change least.
+    """Keep ``1 / pool_factor`` of the vectors of documents that are pooled together, by the merges that change least.
 
     Ward's method merges, within a document, the two clusters whose merge adds least to the sum of squared distances
     between tokens and the means that replace them. With a factor for each document it would stop at the same share
     everywhere; here the documents that are pooled together share the number of vectors that this leaves them, and
-    the cheapest merges of all are made. A document that repeats itself then gives vectors to one whose every
-    token is another word. A document alone keeps its own share.
+    the cheapest merges of all are made (on ties, those of earlier documents). A document that repeats itself then
+    gives vectors to one whose every token is another word. A document alone keeps its own share: inside a model, whose
+    batches are no collection, each document of a batch is pooled alone.
+
+    Vectors are expected to have comparable lengths, such as 1: long ones lie further apart and would keep more.
 
     Args:
         pool_factor: any number >= 1. The number of vectors is exactly that of pooling each document by itself.
@@ -42,13 +46,11 @@ class SharedPooling(TokenPooling):  # type: ignore[misc]
         normalize_embeddings: give all vectors unit length.
         tasks: what it applies to, ``["document"]`` by default.
 
-    `pool` takes lists of documents; inside a model, whose batches are no collection, each document of a batch is
-    pooled by itself.
-
     Raises:
         InvalidInput: a factor below 1, a negative number of protected tokens.
 
-    Cost: O(num_tokens^2) for each document, on the CPU: 1 ms for 256 tokens.
+    Cost: O(num_tokens^2) time and memory for each document, on the CPU: 1.5 ms for 256 tokens, 2 s and 200 MB for
+    4,096. Beside what goes in and what comes out, 24 bytes a token are kept.
     """
 
     config_keys: list[str] = ["pool_factor", "num_protected_tokens", "normalize_embeddings", "tasks"]  # noqa: RUF012 - as in the base class
@@ -84,12 +86,13 @@ class SharedPooling(TokenPooling):  # type: ignore[misc]
         and device.
 
         Raises:
-            InvalidInput: a document that is not 2-D, or has a value that is not finite (its position is named).
+            InvalidInput: a document that is not 2-D, or whose vectors have no finite distances (its position among
+                these documents is named).
         """
         if not self.applies_to(task):
             return embeddings
         if not isinstance(embeddings, Tensor):
-            return self._pooled(embeddings)
+            return self._pooled(list(embeddings))
         if embeddings.ndim != 3:
             raise InvalidInput(f"expected (num_documents, longest, dim) or a list, got shape {tuple(embeddings.shape)}")
         mask = (embeddings != 0).any(dim=-1) if attention_mask is None else attention_mask.bool()
@@ -97,42 +100,45 @@ class SharedPooling(TokenPooling):  # type: ignore[misc]
         return pad_sequence(rows, batch_first=True, padding_side=padding_side) if rows else embeddings
 
     def pool_one(self, embedding: Tensor, **_: Any) -> Tensor:
-        """Pool one document ``(num_tokens, dim)`` by itself."""
+        """Pool one document ``(num_tokens, dim)`` by itself. Raises what `pool` raises."""
         return self._pooled([embedding])[0]
 
     def _pooled(self, documents: list[Tensor]) -> list[Tensor]:
         for position, vectors in enumerate(documents):
             if vectors.ndim != 2:
                 raise InvalidInput(f"document {position} must be 2-D (num_tokens, dim), got {tuple(vectors.shape)}")
-            if not torch.isfinite(vectors).all():
-                raise InvalidInput(f"document {position} has vectors with NaN or infinity: they have no distances")
-        merges = [_ward(vectors[self.num_protected_tokens :]) for vectors in documents]
-        poolable = [len(vectors[self.num_protected_tokens :]) for vectors in documents]
-        kept = sum(max(int(count // self.pool_factor), 1) for count in poolable if count)
-        counts = _cheapest([heights for _, heights in merges], sum(poolable) - kept)
-        pooled = [
-            self._merged(vectors, pairs[:count])
+        poolable = [max(len(vectors) - self.num_protected_tokens, 0) for vectors in documents]
+        surplus = sum(count - max(int(count // self.pool_factor), 1) for count in poolable if count)
+        if not surplus:
+            return [self._finished(vectors.float(), vectors) for vectors in documents]
+        merges = [_ward(vectors[self.num_protected_tokens :], number) for number, vectors in enumerate(documents)]
+        counts = _cheapest([heights for _, heights in merges], surplus)
+        return [
+            self._finished(self._merged(vectors.float(), pairs[:count]), vectors)
             for vectors, (pairs, _), count in zip(documents, merges, counts, strict=True)
         ]
-        return [normalize(vectors, dim=-1) for vectors in pooled] if self.normalize_embeddings else pooled
 
     def _merged(self, vectors: Tensor, pairs: npt.NDArray[np.int64]) -> Tensor:
-        """Replace clusters by their means; a document without merges stays as it is."""
+        """Replace clusters by their means, in the vectors' order; a document without merges stays as it is."""
         if not len(pairs):
             return vectors
-        protected, rest = vectors[: self.num_protected_tokens], vectors[self.num_protected_tokens :]
-        labels = torch.from_numpy(_labels(pairs, len(rest))).to(rest.device)
+        protected, rest = vectors[: self.num_protected_tokens], vectors[self.num_protected_tokens :].cpu()
+        labels = torch.from_numpy(_labels(pairs, len(rest)))
         sizes = torch.bincount(labels)
-        # Sums in float32: a half-precision one would lose digits with each token.
-        sums = torch.zeros((len(sizes), rest.shape[1]), device=rest.device).index_add_(0, labels, rest.float())
-        return torch.cat([protected, (sums / sizes[:, None]).to(vectors.dtype)])
+        sums = torch.zeros((len(sizes), rest.shape[1])).index_add(0, labels, rest)
+        return torch.cat([protected, (sums / sizes[:, None]).to(vectors.device)])
+
+    def _finished(self, vectors: Tensor, like: Tensor) -> Tensor:
+        """Give float32 vectors unit length, if asked to, and only then the precision that they came in."""
+        return (normalize(vectors, dim=-1) if self.normalize_embeddings else vectors).to(like.dtype)
 
 
-def _ward(vectors: Tensor) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+def _ward(vectors: Tensor, number: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Return all merges of Ward's method, the cheapest first.
 
     Of n vectors: pairs of clusters ``(n - 1, 2)``, where cluster ``n + i`` is what merge i made, and heights
-    ``(n - 1,)``: half of a height's square is what the merge adds to the sum of squared distances.
+    ``(n - 1,)``: half of a height's square is what the merge adds to the sum of squared distances. number: of the
+    document, for the error.
     """
     # Half a second to import, for those who pool.
     from scipy.cluster.hierarchy import linkage
@@ -141,8 +147,15 @@ def _ward(vectors: Tensor) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float6
     if len(vectors) < 2:
         return np.empty((0, 2), dtype=np.int64), np.empty(0)
     values = vectors.detach().float().cpu()
+    # Around their mean, so that no digits are lost where all of them lie far from the origin.
+    values = values - values.mean(dim=0)
     norms = values.square().sum(dim=1)
     squares = (norms[:, None] + norms - 2 * (values @ values.T)).clamp_(min=0)
+    if not torch.isfinite(squares).all():
+        raise InvalidInput(
+            f"document {number} of those that are pooled together has vectors with NaN, infinity or values near the "
+            "largest of their type: they have no distances"
+        )
     tree = linkage(squareform(squares.sqrt_().numpy(), checks=False), method="ward")
     return tree[:, :2].astype(np.int64), tree[:, 2]
 

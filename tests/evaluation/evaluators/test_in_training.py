@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset
@@ -94,6 +95,7 @@ def test_lower_is_better_for_the_divergence_and_several_evaluators_do_not_mix(mo
 def test_in_a_distributed_evaluation_the_ranks_share_the_texts(model: ColBERT, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluator = ColBERTInformationRetrievalEvaluator(QUESTIONS, TEXTS, RELEVANT, truncate_dim=8)
     expected = evaluator(model)
+    pooled = model.encode(list(TEXTS.values()), is_query=False, pool_factor=2)
     shared: list[int] = []
 
     def of_all_ranks(inputs: list[str], **options: Any) -> list[torch.Tensor]:
@@ -104,3 +106,5 @@ def test_in_a_distributed_evaluation_the_ranks_share_the_texts(model: ColBERT, m
     monkeypatch.setattr(model, "_distributed_inference", of_all_ranks)
     assert evaluator(model) == pytest.approx(expected)
     assert shared == [len(QUESTIONS), len(TEXTS)]
+    for left, right in zip(model.encode(list(TEXTS.values()), is_query=False, pool_factor=2), pooled, strict=True):
+        np.testing.assert_allclose(left, right, atol=1e-6)

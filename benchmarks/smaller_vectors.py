@@ -153,9 +153,8 @@ def main() -> None:
     summary = means(report)
     for variant, differences in summary.items():
         print(f"mean         {variant:22} exact {differences['exact']:+.4f}  PLAID {differences['PLAID']:+.4f}")
-    write_result(
-        arguments.name, {"collections": report, "mean_difference": summary}, packages=["numpy", "torch", "scipy"]
-    )
+    result = {"chunk_size": arguments.chunk_size, "collections": report, "mean_difference": summary}
+    write_result(arguments.name, result, packages=["numpy", "torch", "scipy"])
 
 
 if __name__ == "__main__":

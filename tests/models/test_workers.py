@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from serotine.errors import InvalidInput
-from serotine.models import ColBERT
+from serotine.models import ColBERT, workers
 
 from .conftest import TEXTS
 

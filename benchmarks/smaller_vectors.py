@@ -17,7 +17,7 @@ import argparse
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,8 +33,14 @@ from serotine.types import TokenMatrix
 
 METRIC = "ndcg@10"
 COLLECTIONS = ["scifact", "cranfield", "npl", "selqa", "stackfaq"]
-DIMS = (96, 64, 48)
-FACTORS = (2, 3, 4)
+
+
+class Variant(NamedTuple):
+    """Documents and queries with fewer dimensions or vectors."""
+
+    name: str
+    documents: TokenMatrix
+    queries: TokenMatrix
 
 
 def cut(texts: Texts, dim: int) -> TokenMatrix:
@@ -54,16 +60,17 @@ def pooled(texts: Texts, pooling: TokenPooling, chunk_size: int) -> TokenMatrix:
     return TokenMatrix.from_arrays(fewer)
 
 
-def variants(collection: Collection, chunk_size: int) -> Iterator[tuple[str, TokenMatrix, TokenMatrix]]:
-    """Yield (name, documents, queries)."""
+def variants(collection: Collection, chunk_size: int, dims: list[int], factors: list[int]) -> Iterator[Variant]:
+    """Yield the vectors as they are, cut, and pooled."""
     documents, queries = collection.documents, collection.queries
     full = cut(queries, queries.values.shape[1])
-    yield "as they are", cut(documents, documents.values.shape[1]), full
-    for dim in DIMS:
-        yield f"{dim} dimensions", cut(documents, dim), cut(queries, dim)
-    for factor in FACTORS:
-        yield f"pool_factor={factor}", pooled(documents, SharedPooling(factor), chunk_size), full
-        yield f"HierarchicalPooling({factor})", pooled(documents, HierarchicalPooling(factor), chunk_size), full
+    yield Variant("as they are", cut(documents, documents.values.shape[1]), full)
+    for dim in dims:
+        yield Variant(f"{dim} dimensions", cut(documents, dim), cut(queries, dim))
+    for factor in factors:
+        yield Variant(f"pool_factor={factor}", pooled(documents, SharedPooling(factor), chunk_size), full)
+        method = HierarchicalPooling(factor)
+        yield Variant(f"HierarchicalPooling({factor})", pooled(documents, method, chunk_size), full)
 
 
 def held_out(collection: Collection, data: Path | None) -> Collection:
@@ -89,10 +96,10 @@ def per_query(index: Exact | PLAID, queries: TokenMatrix, collection: Collection
     return [values[query] for query in judged]
 
 
-def measure(collection: Collection, chunk_size: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
+def measure(collection: Collection, some: Iterator[Variant], threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the figures of each variant."""
     reference: list[float] = []
-    for name, documents, queries in variants(collection, chunk_size):
+    for name, documents, queries in some:
         exact = Exact(dtype="float16").add_documents(collection.documents.ids, documents)
         found = {"exact": per_query(exact, queries, collection)}
         with tempfile.TemporaryDirectory() as folder:
@@ -134,6 +141,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--collections", nargs="+", default=COLLECTIONS)
+    parser.add_argument("--dims", nargs="*", type=int, default=[96, 64, 48])
+    parser.add_argument("--factors", nargs="*", type=int, default=[2, 3, 4])
     parser.add_argument("--chunk-size", type=int, default=4096, help="documents pooled together, as encode does")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--name", default="smaller_vectors", help="of the file in results/")
@@ -142,7 +151,8 @@ def main() -> None:
     for name in arguments.collections:
         report[name] = {}
         collection = held_out(cached(name, arguments.data), arguments.data)
-        for variant, entry in measure(collection, arguments.chunk_size, arguments.threads):
+        some = variants(collection, arguments.chunk_size, arguments.dims, arguments.factors)
+        for variant, entry in measure(collection, some, arguments.threads):
             report[name][variant] = entry
             print(
                 f"{name:12} {variant:22} {entry['bytes']['PLAID'] / 1e6:7.1f} MB  "

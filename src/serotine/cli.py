@@ -44,20 +44,29 @@ def _application() -> Any:
     @app.command()
     def demo(
         package: Annotated[
-            str | None, typer.Option(help="Search the docstrings of this installed package instead.")
+            str | None, typer.Option(help="Search this installed package instead (what it has in Python).")
         ] = None,
         ask: Annotated[list[str] | None, typer.Option(help="A question to answer (may be repeated).")] = None,
         output: Annotated[Path, typer.Option(help="Folder for the report and the vectors.")] = Path("serotine-demo"),
     ) -> None:
         """Search the documentation of this machine's own Python, and compare with BM25."""
+        for question in ask or ():
+            if not question.strip():
+                raise typer.BadParameter("a question is empty", param_hint="--ask")
+            if any("\ud800" <= character <= "\udfff" for character in question):
+                raise typer.BadParameter(f"not valid UTF-8: {question!r}", param_hint="--ask")
         _quiet_libraries()
         require("rich", extra="demo", purpose="the demo")
         from serotine.demo.run import run_demo, run_package_demo
 
-        if package is None:
-            run_demo(output, ask=ask or ())
-        else:
-            run_package_demo(package, output, ask=ask or ())
+        try:
+            if package is None:
+                run_demo(output, ask=ask or ())
+            else:
+                run_package_demo(package, output, ask=ask or ())
+        except KeyboardInterrupt:
+            typer.echo("serotine: interrupted; what was not encoded to the end is encoded again next time", err=True)
+            raise typer.Exit(130) from None
 
     return app
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from serotine.demo import pipeline, run
 from serotine.demo.corpus import Docstring, package_documents, standard_library_documents
 from serotine.demo.pipeline import Bm25Search, LateInteractionSearch, Measurement
 from serotine.demo.questions import QuestionSet
+from serotine.indexes.storage.lock import folder_lock
 from serotine.types import RerankResult
 
 pytestmark = pytest.mark.slow
@@ -83,7 +86,7 @@ def test_other_texts_are_encoded_anew_and_stale_vectors_removed(tmp_path: Path, 
     search = LateInteractionSearch(documents[:21], tmp_path, progress=said.append)
     assert len(said) == 2
     assert not search.was_cached
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.glob("docstrings-*"))) == 1
     assert LateInteractionSearch(documents[:21], tmp_path, progress=said.append).was_cached
 
 
@@ -102,6 +105,24 @@ def test_an_interrupted_encoding_is_begun_again(
             LateInteractionSearch(documents[:20], tmp_path, progress=lambda _: None)
     search = LateInteractionSearch(documents[:20], tmp_path, progress=lambda _: None)
     assert len(search.index) == 20
+
+
+def test_two_runs_in_one_folder_encode_once(tmp_path: Path, documents: list[Docstring]) -> None:
+    said: list[str] = []
+    waits = threading.Event()
+
+    def progress(line: str) -> None:
+        said.append(line)
+        waits.set()
+
+    with folder_lock(tmp_path / "lock", timeout_s=0):
+        second = ThreadPoolExecutor(1).submit(LateInteractionSearch, documents[:2], tmp_path, progress=progress)
+        assert waits.wait(60)
+        assert "Another run is encoding" in said[0]
+        assert not list(tmp_path.glob("docstrings-*"))
+    assert not second.result().was_cached
+    assert LateInteractionSearch(documents[:2], tmp_path, progress=said.append).was_cached
+    assert len(said) == 2
 
 
 @pytest.mark.parametrize("kept", ["", '{"documents_per_', "{}", "[]", '{"documents_per_second": null}', b"\xff"])
@@ -206,9 +227,32 @@ def test_wrong_arguments_are_explained_on_one_line(capsys: pytest.CaptureFixture
     assert error.startswith("serotine: ")
     assert "no_such_package_at_all" in error
     assert "Traceback" not in error
+    for wrong, said in (
+        (["--no-such-option"], "No such option"),
+        (["--ask", " "], "empty"),
+        (["--ask", "\udcff"], "UTF-8"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main(["demo", *wrong])
+        assert caught.value.code == 2
+        assert said in capsys.readouterr().err
     with pytest.raises(SystemExit) as caught:
-        main(["demo", "--no-such-option"])
-    assert caught.value.code == 2
+        main(["demo", "--output", "/proc/no/folder"])
+    assert caught.value.code == 1
+    assert "could not make the folder" in capsys.readouterr().err
     with pytest.raises(SystemExit) as caught:
         main(["--version"])
     assert caught.value.code == 0
+
+
+def test_ctrl_c_says_what_is_lost(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "run_demo", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        main(["demo"])
+    assert caught.value.code == 130
+    assert (
+        capsys.readouterr().err == "serotine: interrupted; what was not encoded to the end is encoded again next time\n"
+    )

@@ -2,13 +2,15 @@
 
 The library's parts in their usual order: model, index, retriever, evaluation; exact search over the same vectors and
 BM25 beside them. Vectors are kept on disk under a name made from everything that they depend on, so a second run
-starts at once.
+does not encode again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import statistics
@@ -22,10 +24,12 @@ from typing import Any, TypeVar
 from serotine._lazy import require
 from serotine.demo.corpus import Docstring
 from serotine.demo.questions import QuestionSet
-from serotine.errors import StorageError
+from serotine.errors import IndexLocked, StorageError
 from serotine.evaluation import Run
 from serotine.evaluation.comparison import ComparisonTable, compare
 from serotine.indexes import PLAID, Exact, Index
+from serotine.indexes.storage.files import refused
+from serotine.indexes.storage.lock import folder_lock
 from serotine.models import ColBERT, bundled
 from serotine.retrieve import ColBERT as Retriever
 from serotine.types import Array, RerankResult
@@ -45,7 +49,8 @@ class LateInteractionSearch:
 
     Args:
         documents: what is searched.
-        folder: where the vectors are kept; those of other corpora or models in it are removed.
+        folder: where the vectors are kept; those of other corpora or models in it are removed. One run encodes
+            into it at a time, others wait.
         progress: is told what is going on, a line at a time.
 
     encoded_per_second is documents per second of the encoding, measured when it was done; was_cached says whether
@@ -59,13 +64,14 @@ class LateInteractionSearch:
         self._documents = {document.id: document for document in documents}
         index_name = _fingerprint(documents, self.model)
         facts = folder / index_name / "encoding.json"
-        known_speed = _read_speed(facts) if _are_whole(folder / index_name, len(documents)) else None
-        self.was_cached = known_speed is not None
-        if known_speed is None:
-            for stale in folder.glob(f"{_NAME}-*"):
-                shutil.rmtree(stale)
-            known_speed = len(documents) / self._encode(documents, folder, index_name, progress)
-            _write_speed(facts, known_speed)
+        with _alone_in(folder, progress):
+            known_speed = _read_speed(facts) if _are_whole(folder / index_name, len(documents)) else None
+            self.was_cached = known_speed is not None
+            if known_speed is None:
+                for stale in folder.glob(f"{_NAME}-*"):
+                    shutil.rmtree(stale)
+                known_speed = len(documents) / self._encode(documents, folder, index_name, progress)
+                _write_speed(facts, known_speed)
         self.encoded_per_second: float = known_speed
         self.index = PLAID(folder / index_name, "plaid")
         self.exact = Exact(folder / index_name, "exact")
@@ -77,10 +83,8 @@ class LateInteractionSearch:
         start = time.perf_counter()
 
         def vectors() -> Iterator[Any]:
-            chunks = self.model.encode_stream(
-                (document.text for document in documents), precision="float16", show_progress_bar=True
-            )
-            for chunk in chunks:
+            texts = [document.text for document in documents]
+            for chunk in self.model.encode_stream(texts, precision="float16", show_progress_bar=True):
                 yield from chunk
 
         # One commit each: a run that is interrupted leaves no index, and the facts beside them are written last.
@@ -211,6 +215,20 @@ def _overlap(found: Mapping[str, list[RerankResult]], truth: Mapping[str, list[R
 
 def _num_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path, progress: Progress) -> Iterator[None]:
+    """Hold the folder's lock; says so if another run has to end its encoding first."""
+    with refused("make the folder", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(folder_lock(folder / "lock", timeout_s=0))
+        except IndexLocked:
+            progress(f"Another run is encoding into {folder}; waiting for it")
+            stack.enter_context(folder_lock(folder / "lock", timeout_s=math.inf))
+        yield
 
 
 def _are_whole(folder: Path, num_documents: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ def run_demo(output: Path, *, ask: Sequence[str] = (), console: Console | None =
         return None
     questions = load_questions(documents)
     bm25 = Bm25Search(documents)
-    console.print(f"Answering {len(questions.queries)} questions with each system")
+    console.print(f"Answering {len(questions.queries)} questions with each system, one at a time to measure it")
     measurement = measure(search, bm25, questions)
     print_measurement(console, measurement, search, questions)
     shown = _print_choice(console, measurement, search.name, bm25.name, questions)
@@ -46,7 +47,10 @@ def run_demo(output: Path, *, ask: Sequence[str] = (), console: Console | None =
     report = output / "report.html"
     write_report(report, measurement, (search, bm25), questions, shown)
     console.print(f"\nAll answers and heatmaps: {report.resolve().as_uri()}")
-    console.print('Ask your own: serotine demo --ask "turn a list into a comma separated text"', highlight=False)
+    # As it was started: a command of an environment that is not active is not on the path.
+    command = sys.argv[0] if Path(sys.argv[0]).name == "serotine" and not shutil.which("serotine") else "serotine"
+    question = "turn a list into a comma separated text"
+    console.print(f'Ask your own: {command} demo --ask "{question}"', highlight=False, markup=False, soft_wrap=True)
     return report
 
 
@@ -55,7 +59,7 @@ def run_package_demo(package: str, output: Path, *, ask: Sequence[str] = (), con
     console = console or Console()
     documents = package_documents(package)
     search = LateInteractionSearch(documents, output / f"index-{package}", progress=console.print)
-    console.print(f"{len(documents):,} docstrings of {package} are ready.")
+    console.print(f"{len(documents):,} docstrings of {package} are ready (modules written in C are left out).")
     _answer(console, search, ask or _typed(console))
 
 

@@ -353,7 +353,7 @@ class Encoder(TaskTokenizer):
         if show_progress_bar is None:
             show_progress_bar = logger.isEnabledFor(logging.INFO)
         pools = options.token_pooling is not None
-        bar = tqdm(total=total, desc=f"Encoding {options.task}s", disable=not show_progress_bar, unit="text")
+        bar = tqdm(total=total, desc=f"Encoding {options.task}s", disable=not show_progress_bar, unit=" texts")
         with bar:
             if pool is not None or isinstance(device, list):
                 if pools:

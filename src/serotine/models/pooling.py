@@ -53,7 +53,7 @@ class SharedPooling(TokenPooling):  # type: ignore[misc]
     4,096. Beside what goes in and what comes out, 24 bytes a token are kept.
     """
 
-    config_keys: list[str] = ["pool_factor", "num_protected_tokens", "normalize_embeddings", "tasks"]  # noqa: RUF012 - as in the base class
+    config_keys: list[str] = ["pool_factor", "num_protected_tokens", "normalize_embeddings", "tasks"]  # noqa: RUF012
 
     def __init__(
         self,

@@ -188,13 +188,13 @@ def widened(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
 
 
 def pooled(task: Task) -> Task:
-    """Documents with half of their vectors."""
+    """Documents with half of their vectors, each pooled by itself."""
     import torch
 
-    from serotine.models import SharedPooling
+    from serotine.models.pooling import HierarchicalPooling
 
     rows = [torch.from_numpy(row.astype(np.float32)) for row in task.documents]
-    fewer = [row.numpy().astype(np.float16) for row in SharedPooling(2).pool(rows)]
+    fewer = [row.numpy().astype(np.float16) for row in HierarchicalPooling(2).pool(rows)]
     return Task(TokenMatrix.from_arrays(fewer), task.queries)
 
 

@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from embeddings import Collection, Texts, cached
 from harness import write_result
-from serotine.evaluation import Run, evaluate_run
+from serotine.evaluation import Run, evaluate_run, read_qrels
 from serotine.evaluation.significance import bootstrap
 from serotine.indexes import PLAID, Exact
 from serotine.models import HierarchicalPooling, SharedPooling, TokenPooling
+from serotine.models.batching import chunks
 from serotine.types import TokenMatrix
 
 METRIC = "ndcg@10"
@@ -52,12 +52,9 @@ def cut(texts: Texts, dim: int) -> TokenMatrix:
 
 def pooled(texts: Texts, pooling: TokenPooling, chunk_size: int) -> TokenMatrix:
     """Documents with fewer vectors, a chunk at a time."""
-    rows = texts.rows()
-    fewer: list[npt.NDArray[np.float16]] = []
-    for start in range(0, len(rows), chunk_size):
-        chunk = [torch.from_numpy(row.astype(np.float32)) for row in rows[start : start + chunk_size]]
-        fewer += [vectors.numpy().astype(np.float16) for vectors in pooling.pool(chunk)]
-    return TokenMatrix.from_arrays(fewer)
+    rows = (torch.from_numpy(row.astype(np.float32)) for row in texts.rows())
+    fewer = (vectors for chunk in chunks(rows, chunk_size) for vectors in pooling.pool(chunk))
+    return TokenMatrix.from_arrays([vectors.numpy().astype(np.float16) for vectors in fewer])
 
 
 def variants(collection: Collection, chunk_size: int, dims: list[int], factors: list[int]) -> Iterator[Variant]:
@@ -78,7 +75,7 @@ def held_out(collection: Collection, data: Path | None) -> Collection:
     judged = set(collection.qrels)
     file = None if data is None else data / collection.name / "qrels" / "test_heldout.tsv"
     if file is not None and file.exists():
-        judged &= {line.split("\t")[0] for line in file.read_text().splitlines()[1:]}
+        judged &= set(read_qrels(file))
     queries = collection.queries
     places = [place for place, query in enumerate(queries.ids) if query in judged]
     rows = queries.rows()

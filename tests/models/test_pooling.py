@@ -24,7 +24,7 @@ class FirstHalf(TokenPooling):
         return embedding[: len(embedding) // 2]
 
 
-@pytest.mark.parametrize("factor", [1.5, 2, 3, 100])
+@pytest.mark.parametrize("factor", [1, 1.5, 2, 3, 100])
 @pytest.mark.parametrize("protected", [0, 1, 3])
 @pytest.mark.parametrize("normalize", [True, False])
 def test_their_method_gives_the_bits_of_sentence_transformers(
@@ -158,6 +158,13 @@ def test_gradients_reach_every_vector(rng: np.random.Generator) -> None:
     SharedPooling(2, normalize_embeddings=False).pool_one(bare).sum().backward()
     assert bare.grad is not None
     assert (bare.grad > 0).all()
+
+
+def test_a_factor_of_one_changes_nothing(model: ColBERT) -> None:
+    for left, right in zip(
+        model.encode(TEXTS, is_query=False, pool_factor=1), model.encode(TEXTS, is_query=False), strict=True
+    ):
+        assert np.array_equal(left, right)
 
 
 def test_queries_are_not_pooled(model: ColBERT) -> None:

@@ -168,7 +168,10 @@ def _cheapest(heights: list[npt.NDArray[np.float64]], count: int) -> npt.NDArray
 
 
 def _labels(pairs: npt.NDArray[np.int64], num_vectors: int) -> npt.NDArray[np.int64]:
-    """Return the cluster of each vector after some merges, numbered by their first vectors."""
+    """Return the cluster of each vector after some merges, numbered by their first vectors.
+
+    Exactly these merges: where heights tie, scipy's `fcluster` may make more of them.
+    """
     parents = np.arange(num_vectors + len(pairs))
     parents[pairs] = (num_vectors + np.arange(len(pairs)))[:, None]
     while not np.array_equal(parents, above := parents[parents]):

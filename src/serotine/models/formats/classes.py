@@ -33,7 +33,7 @@ _CLASSES: dict[str, type[nn.Module]] = {
     )
 }
 
-# Where these classes are, or were in earlier versions: "sentence_transformers.models.Dense" and its kin.
+# Where these classes are, were in earlier versions ("sentence_transformers.models.Dense" and its kin), or are ours.
 _PACKAGES = ("sentence_transformers", "pylate", "serotine")
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {

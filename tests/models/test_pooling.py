@@ -82,6 +82,12 @@ def test_the_cheapest_merges_of_all_documents_are_made(
         np.testing.assert_allclose(vectors.numpy(), expected, atol=1e-5)
 
 
+def test_vectors_far_from_the_origin_are_merged_as_near_ones(rng: np.random.Generator) -> None:
+    method = SharedPooling(2, normalize_embeddings=False)
+    near = torch.from_numpy((0.1 * rng.standard_normal((12, 8))).astype(np.float32))
+    torch.testing.assert_close(method.pool_one(near + 100) - 100, method.pool_one(near), atol=1e-4, rtol=0)
+
+
 def test_pool_factor_is_shared_by_the_documents_of_a_chunk(model: ColBERT) -> None:
     texts = ["bats " * 20, "Owls hunt mice at dusk, silently.", "", "A moth hears the sonar; it drops."]
     unpooled = model.encode(texts, is_query=False, convert_to_tensor=True)

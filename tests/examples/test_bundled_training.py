@@ -26,6 +26,7 @@ SETTINGS = {
 }
 AGAIN = {
     "again": True,
+    "before_projection": True,
     "frozen_layers": 4,
     "teacher": {"similarity": 0.9, "lexical": 0.1, "mean": 0.0},
     "lists": {"length": 4, "skipped": 1, "last": 8},

@@ -3,6 +3,8 @@
     python examples/train/bundled/dev.py --data build/bundled
 
 nDCG@10 of exact MaxSim in float32, with what `serotine.models.bundled` loads. Ten minutes on two cores.
+`--before-projection` takes the 384 dimensions that come out of the adapted transformer instead: what a better
+projection could bring.
 """
 
 from __future__ import annotations
@@ -11,19 +13,27 @@ import argparse
 from pathlib import Path
 
 import torch
+from adapter import merge
 from teacher import ndcg, read_texts
 
+from serotine import models
 from serotine.models import bundled
 from serotine.scores import maxsim_packed
 from serotine.types import TokenMatrix
+
+SHIPPED = Path(models.__file__).parent / "weights" / "adapter.safetensors"
 
 
 def main() -> None:
     """Print the figure of each dev set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("build/bundled"))
+    parser.add_argument("--before-projection", action="store_true", help="all 384 dimensions of the trained model")
+    parser.add_argument("--adapter", type=Path, default=SHIPPED, help="whose transformer that is")
     arguments = parser.parse_args()
-    model = bundled()
+    model = bundled(projected=not arguments.before_projection)
+    if arguments.before_projection:
+        merge(model, arguments.adapter)
     for folder in sorted((arguments.data / "dev").iterdir()):
         texts = read_texts(folder)
         queries = TokenMatrix.from_arrays(model.encode(texts["queries"], is_query=True))

@@ -14,10 +14,11 @@ not weigh more. Each entry of "stage_b" in the settings is tried in turn; then t
 the dev sets decides. A stage ends after its steps or its seconds, whichever comes first, at a learning rate of 0.
 
 With "again" in the settings the trained model of `--start` learns a second time, from a teacher that has its
-similarities in place of the base's, and "frozen_layers" from below stay as they are: what comes out of them is
-computed once, so that two cores take 400 steps of 32 queries with 8 documents through the upper half in 45 minutes.
-There, let the allocator keep its memory, or a third of the time goes into page faults:
-MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_TOP_PAD_=268435456.
+similarities in place of the base's, those of all dimensions if "before_projection" says so. "frozen_layers" from below
+stay as they are: what comes out of them is computed once, so that two cores take 400 steps of 32 queries with 8
+documents through the upper half in 45 minutes. There, let the allocator keep its memory, or a third of the time
+goes into page faults: MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=8589934592
+MALLOC_TOP_PAD_=268435456.
 
 On an H200 a hundred steps of stage B through all layers take 18 to 30 s. `--share` takes a part of the queries. Writes
 adapter.safetensors, which average.py and ship.py put into the package, and log.json.
@@ -309,10 +310,11 @@ def read_all(
 ) -> tuple[list[Texts], list[Source]]:
     """Read and encode the dev sets and the sources, and let the teacher rank.
 
-    The teacher's similarities are the base model's in all dimensions, or, the second time, those of the trained model.
+    The teacher's similarities are the base model's in all dimensions, or, the second time, those of the trained model,
+    behind its projection or, with "before_projection", in all dimensions as well.
     """
     options: dict[str, Any] = {"depth": recipe.get("frozen_layers", 0)}
-    if recipe.get("again"):
+    if recipe.get("again") and not recipe.get("before_projection"):
         options["projection"] = weight
     devs = [read(folder, base, weight.device, share=share, **options) for folder in sorted((data / "dev").iterdir())]
     sources = []

@@ -13,15 +13,11 @@ import argparse
 from pathlib import Path
 
 import torch
-from adapter import merge
 from teacher import ndcg, read_texts
 
-from serotine import models
 from serotine.models import bundled
 from serotine.scores import maxsim_packed
 from serotine.types import TokenMatrix
-
-SHIPPED = Path(models.__file__).parent / "weights" / "adapter.safetensors"
 
 
 def main() -> None:
@@ -29,11 +25,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("build/bundled"))
     parser.add_argument("--before-projection", action="store_true", help="all 384 dimensions of the trained model")
-    parser.add_argument("--adapter", type=Path, default=SHIPPED, help="whose transformer that is")
     arguments = parser.parse_args()
-    model = bundled(projected=not arguments.before_projection)
+    model = bundled()
     if arguments.before_projection:
-        merge(model, arguments.adapter)
+        del model[1]
     for folder in sorted((arguments.data / "dev").iterdir()):
         texts = read_texts(folder)
         queries = TokenMatrix.from_arrays(model.encode(texts["queries"], is_query=True))

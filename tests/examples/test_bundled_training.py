@@ -26,7 +26,6 @@ SETTINGS = {
 }
 AGAIN = {
     "again": True,
-    "before_projection": True,
     "frozen_layers": 4,
     "teacher": {"similarity": 0.9, "lexical": 0.1, "mean": 0.0},
     "lists": {"length": 4, "skipped": 1, "last": 8},
@@ -128,9 +127,11 @@ def learns_again(work: Path, trained: Path) -> None:
     refused = run(*train)
     assert refused.returncode == 2
     assert "give its adapter as --start" in refused.stderr
-    finished = run(*train, "--start", trained / "adapter.safetensors")
-    assert finished.returncode == 0, finished.stderr
-    assert "\ntldr:" not in finished.stdout
+    for before_projection in (True, False):
+        settings.write_text(json.dumps({**AGAIN, "before_projection": before_projection}))
+        finished = run(*train, "--start", trained / "adapter.safetensors")
+        assert finished.returncode == 0, finished.stderr
+        assert "\ntldr:" not in finished.stdout
     finished = run("average.py", "--start", trained, "--runs", again, "--out", both)
     assert finished.returncode == 0, finished.stderr
     before, change, after = (load_file(folder / "adapter.safetensors") for folder in (trained, again, both))

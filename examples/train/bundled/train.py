@@ -41,12 +41,14 @@ import torch
 from adapter import Adapted, merge
 from safetensors.torch import load_file, save_file
 from teacher import Texts, Weights, lists, ndcg, read
-from tokens import Packed, by_length, encoded, mean_similarities, projected, run
+from tokens import Packed, by_length, encoded, mean_similarities, principal, projected, run
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils import parametrize
 
 from serotine.models import HierarchicalPooling, bundled
 from serotine.scores import colbert_scores
+from serotine.scores.autograd import token_maxima
 
 SEED = 42
 DIRECTIONS = Path(__file__).with_name("directions.safetensors")
@@ -70,6 +72,7 @@ class Settings:
     importance: bool = False  # of query tokens is learnt, too
     importance_rate: float = 1e-2
     keep: float = 0.0  # weight of the distance to the base model's token similarities
+    tokens: float = 0.0  # weight of the distance to the teacher's best similarities of query tokens, over a list
     pooled: float = 0.0  # weight of the divergence of scores over documents with half of their vectors
     pooled_loss: float = 0.0  # weight of the variance, over a list, of what scores lose with half of the vectors
     checkpoints: int = 4  # what is written last is there if the machine is taken away
@@ -135,6 +138,8 @@ def losses(batch: Batch, embed: Embed, settings: Settings) -> dict[str, Tensor]:
         parts["pooled_loss"] = (scores - by_halves).gather(1, batch.lists).var(dim=1, correction=0).mean()
     if settings.contrastive:
         parts["contrastive"] = _contrastive(batch, scores, settings.guide)
+    if settings.tokens:
+        parts["tokens"] = _tokens(batch, (queries, queries_mask), (documents, documents_mask))
     if settings.keep:
         parts["keep"] = _keep(batch, (queries, queries_mask), (documents, documents_mask))
     return parts
@@ -161,6 +166,24 @@ def _pooled(documents: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     longest = int(lengths.max())
     padded = torch.stack([functional.pad(row, (0, 0, 0, longest - len(row))) for row in rows])
     return padded, torch.arange(longest, device=mask.device) < lengths[:, None]
+
+
+def _tokens(batch: Batch, queries: tuple[Tensor, Tensor], documents: tuple[Tensor, Tensor]) -> Tensor:
+    """Mean squared difference between what a query token finds in each document of its list, now and by the teacher.
+
+    How much the documents of a list differ for it is what ranks them: its mean over the list is taken off.
+    """
+    texts = batch.source.texts
+
+    def differences(queries: Tensor, documents: Tensor) -> Tensor:
+        best = token_maxima(queries, documents[batch.lists], documents_mask[batch.lists])
+        return best - best.mean(dim=1, keepdim=True)
+
+    (vectors, mask), (others, documents_mask) = queries, documents
+    with torch.no_grad():
+        teacher = differences(texts.queries.padded(batch.queries)[0], texts.documents.padded(batch.documents)[0])
+    error = (differences(vectors, others) - teacher).square().mean(dim=1)
+    return (error * mask).sum() / mask.sum()
 
 
 def _keep(batch: Batch, queries: tuple[Tensor, Tensor], documents: tuple[Tensor, Tensor]) -> Tensor:
@@ -207,7 +230,8 @@ def optimise(
         factor = min(progress / WARM_UP + 0.01, ending)
         for group, rate in zip(optimizer.param_groups, highest, strict=True):
             group["lr"] = rate * factor
-        parts = losses(next(stream), embed, settings)
+        with parametrize.cached():
+            parts = losses(next(stream), embed, settings)
         loss = sum(getattr(settings, name, 1.0) * part for name, part in parts.items())
         optimizer.zero_grad()
         loss.backward()
@@ -259,8 +283,8 @@ def stage_b(
     sources: list[Source],
     settings: Settings,
     checkpoint: Callable[[Adapted], None],
-    start: Path | None = None,
-    seed: int = SEED + 1,
+    start: Path | None,
+    seed: int,
 ) -> tuple[Adapted, dict[str, Any]]:
     """Train adapters and projection, from a copy of the base and of the projection, or from what a run has learnt."""
     torch.manual_seed(SEED)
@@ -341,6 +365,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the queries")
     parser.add_argument("--start", type=Path, help="adapter.safetensors of an earlier run; stage B goes on from there")
     parser.add_argument("--resume", type=Path, help="last.safetensors of an unfinished run with the same --start")
+    parser.add_argument("--seed", type=int, default=SEED, help="of the order of the batches")
     parser.add_argument("--settings", type=Path, default=Path(__file__).parent / "settings" / "first.json")
     arguments = parser.parse_args()
     recipe = json.loads(arguments.settings.read_text())
@@ -355,11 +380,13 @@ def main() -> None:
         log.append(entry)
         print(json.dumps(entry), flush=True)
         (arguments.out / "log.json").write_text(
-            json.dumps({"recipe": recipe, "seed": SEED, "log": log}, indent=1) + "\n"
+            json.dumps({"recipe": recipe, "seed": arguments.seed, "log": log}, indent=1) + "\n"
         )
 
     start = time.perf_counter()
     devs, sources = read_all(arguments.data, recipe, arguments.share, base, weight)
+    if recipe.get("principal"):
+        weight = principal((source.texts.documents.values for source in sources), len(weight))
     say({"stage": "lists", "seconds": round(time.perf_counter() - start)})
 
     if not recipe.get("again"):
@@ -383,7 +410,7 @@ def main() -> None:
         say({"stage": "B, on the way", "ndcg@10": evaluate(adapted.at(1.0), devs)})
 
     start_of_stage_b = arguments.resume or (None if recipe.get("again") else arguments.start)
-    seed = SEED + 2 if arguments.resume else SEED + 1  # other batches than those that it has seen
+    seed = arguments.seed + (2 if arguments.resume else 1)  # other batches than those that it has seen
     best = -1.0
     for choice in recipe["stage_b"]:
         adapted, entry = stage_b(base, weight, sources, Settings(**choice), checkpoint, start_of_stage_b, seed)

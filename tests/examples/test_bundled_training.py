@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 SCRIPTS = Path(__file__).parents[2] / "examples" / "train" / "bundled"
@@ -33,7 +36,16 @@ AGAIN = {
     "repeats": {},
     "stage_a": None,
     "stage_b": [
-        {"steps": 3, "batch": 2, "rank": 2, "contrastive": 1.0, "pooled": 0.5, "pooled_loss": 1.0, "mean_of": 2}
+        {
+            "steps": 3,
+            "batch": 2,
+            "rank": 2,
+            "contrastive": 1.0,
+            "tokens": 100.0,
+            "pooled": 0.5,
+            "pooled_loss": 1.0,
+            "mean_of": 2,
+        }
     ],
     "scales": [1.0],
 }
@@ -127,13 +139,31 @@ def learns_again(work: Path, trained: Path) -> None:
     refused = run(*train)
     assert refused.returncode == 2
     assert "give its adapter as --start" in refused.stderr
+    settings.write_text(json.dumps({**AGAIN, "principal": True}))
+    refused = run(*train, "--start", trained / "adapter.safetensors")
+    assert refused.returncode == 2
+    assert '"before_projection" is needed' in refused.stderr
     for before_projection in (True, False):
-        settings.write_text(json.dumps({**AGAIN, "before_projection": before_projection}))
+        choice = {"before_projection": before_projection, "principal": before_projection}
+        settings.write_text(json.dumps({**AGAIN, **choice}))
         finished = run(*train, "--start", trained / "adapter.safetensors")
         assert finished.returncode == 0, finished.stderr
         assert "\ntldr:" not in finished.stdout
     finished = run("average.py", "--start", trained, "--runs", again, "--out", both)
     assert finished.returncode == 0, finished.stderr
+    settings.write_text(json.dumps(AGAIN))
+    train = (*train[:-1], work / "onwards", "--start", trained / "adapter.safetensors", "--seed", 7)
+    finished = run(*train, "--resume", both / "mean.safetensors")
+    assert finished.returncode == 0, finished.stderr
+    ends = ("average.py", "--start", trained, "--resumed", both, "--runs", work / "onwards", "--rank", 3)
+    finished = run(*ends, "--out", work / "end")
+    assert finished.returncode == 0, finished.stderr
+    log = json.loads((work / "end" / "log.json").read_text())
+    assert [*log["runs"]] == ["first", "second", "trained", "again", "both", "onwards"]
+    assert log["runs"]["onwards"]["seed"] == 7
+    assert {
+        len(tensor) for name, tensor in load_file(work / "end" / "adapter.safetensors").items() if "down" in name
+    } == {3}
     before, change, after = (load_file(folder / "adapter.safetensors") for folder in (trained, again, both))
     assert after.keys() == before.keys()
     assert np.abs(after["projection"] - before["projection"]).max() > 0
@@ -144,6 +174,39 @@ def learns_again(work: Path, trained: Path) -> None:
         else:
             assert f"{layer}.up" not in change
         np.testing.assert_allclose(products[1], products[0], atol=1e-6)
+
+
+def script(name: str) -> ModuleType:
+    specification = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_rotated_projections_have_the_mean_of_what_they_were() -> None:
+    generator = torch.Generator().manual_seed(3)
+    projection = torch.randn(6, 20, generator=generator)
+    rotation = torch.linalg.qr(torch.randn(6, 6, generator=generator))[0]
+    adapters = [{"projection": projection}, {"projection": rotation @ projection}]
+    average = script("average")
+    torch.testing.assert_close(average.average(average.turned(adapters))["projection"], projection)
+    assert (average.average(adapters)["projection"] - projection).abs().max() > 0.1
+
+
+def test_factors_of_a_lower_rank_come_as_close_as_they_can() -> None:
+    generator = torch.Generator().manual_seed(4)
+    factors = {
+        "layer.up": torch.randn(30, 5, generator=generator).half(),
+        "layer.down": torch.randn(5, 20, generator=generator).half(),
+    }
+    product = factors["layer.up"].float() @ factors["layer.down"].float()
+    compressed = script("average").compressed
+    assert compressed(factors, 5) == factors
+    thin = compressed({**factors, "projection": product}, 3)
+    assert thin["layer.up"].shape == (30, 3)
+    assert thin["projection"] is product
+    error = (thin["layer.up"].float() @ thin["layer.down"].float() - product).norm()
+    torch.testing.assert_close(error, torch.linalg.svdvals(product)[3:].norm(), rtol=1e-3, atol=0)
 
 
 def test_a_training_query_that_a_test_asks_is_refused(data: Path, tmp_path: Path) -> None:

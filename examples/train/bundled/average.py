@@ -5,9 +5,10 @@
 
 The adapters must have begun at the same weights, those of `--start`. The factors of all stand side by side, the upper
 ones divided by their number, so that their product is the mean of the products: the rank is the sum of the ranks.
-`--scale` counts the mean as many times. Runs with "again" in their settings have learnt what is to be added to the
-adapter of `--start`: its factors stand beside theirs, also if there is one run only. Importances of query tokens, if
-any run has learnt them, are left out. Writes adapter.safetensors and log.json (recipes and logs of all runs).
+`--scale` counts the mean as many times; `--turn` rotates projections beforehand. Runs with "again" in their settings
+have learnt what is to be added to the adapter of `--start`: its factors stand beside theirs, also if there is one run
+only, and mean.safetensors, without them, is for `train.py --resume`. Importances of query tokens, if any run has learnt
+them, are left out. Writes adapter.safetensors, of `--rank` at most, and log.json (recipes and logs of all runs).
 
 Source: Wortsman et al. 2022, "Model soups".
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -33,12 +35,38 @@ def average(adapters: list[dict[str, Tensor]], *, scale: float = 1.0) -> dict[st
     return mean
 
 
+def turned(adapters: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
+    """Return the adapters with projections rotated to lie as close to the first one's as they can.
+
+    Similarities stay as they are. Source: Schönemann 1966, the orthogonal Procrustes problem.
+    """
+    first = adapters[0]["projection"]
+    rotated = []
+    for adapter in adapters:
+        left, _, right = torch.linalg.svd(first @ adapter["projection"].T)
+        rotated.append({**adapter, "projection": left @ right @ adapter["projection"]})
+    return rotated
+
+
 def added(first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return both adapters in one. The projection is the second's, which began at the first's."""
     both = {**first, **second}
     for name in first.keys() & second.keys() - {"projection"}:
         both[name] = torch.cat([first[name], second[name]], dim=int(name.endswith(".up"))).contiguous()
     return both
+
+
+def compressed(adapter: dict[str, Tensor], rank: int) -> dict[str, Tensor]:
+    """Return the adapter whose products come closest with factors of that rank, if theirs are of a higher one."""
+    thin = dict(adapter)
+    for name in (key.removesuffix(".down") for key in adapter if key.endswith(".down")):
+        if len(adapter[f"{name}.down"]) > rank:
+            product = adapter[f"{name}.up"].float() @ adapter[f"{name}.down"].float()
+            left, values, right = torch.linalg.svd(product, full_matrices=False)
+            root = values[:rank].sqrt()
+            thin[f"{name}.up"] = (left[:, :rank] * root).half().contiguous()
+            thin[f"{name}.down"] = (root[:, None] * right[:rank]).half().contiguous()
+    return thin
 
 
 def main() -> None:
@@ -48,17 +76,24 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, nargs="+", required=True, help="folders that train.py wrote")
     parser.add_argument("--out", type=Path, default=Path("build/bundled/trained"))
     parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--turn", action="store_true", help="the projections onto the first one's, before the mean")
+    parser.add_argument("--rank", type=int, default=88, help="of the factors that are written, at most")
+    parser.add_argument("--resumed", type=Path, help="folder whose mean.safetensors the runs began at; for the log")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     adapters = [load_file(run / "adapter.safetensors") for run in arguments.runs]
-    runs = {run.name: json.loads((run / "log.json").read_text()) for run in (arguments.start, *arguments.runs)}
-    mean = average(adapters, scale=arguments.scale)
+    runs: dict[str, Any] = {}
+    for folder in (arguments.start, *([arguments.resumed] if arguments.resumed else []), *arguments.runs):
+        log = json.loads((folder / "log.json").read_text())
+        runs |= {**log.pop("runs", {}), folder.name: log}
+    mean = average(turned(adapters) if arguments.turn else adapters, scale=arguments.scale)
     again = {bool(runs[run.name]["recipe"].get("again")) for run in arguments.runs}
     if len(again) > 1:
         raise SystemExit("runs that began anew and runs that went on from the trained model have no mean")
     if again == {True}:
+        save_file(mean, arguments.out / "mean.safetensors")
         mean = added(load_file(arguments.start / "adapter.safetensors"), mean)
-    save_file(mean, arguments.out / "adapter.safetensors")
+    save_file(compressed(mean, arguments.rank), arguments.out / "adapter.safetensors")
     log = {"mean of": [run.name for run in arguments.runs], "scale": arguments.scale, "runs": runs}
     (arguments.out / "log.json").write_text(json.dumps(log, indent=1) + "\n")
 

@@ -17,6 +17,7 @@ from serotine.models import bundle
 
 pytestmark = pytest.mark.slow
 
+SETTINGS = Path(__file__).parents[2] / "examples" / "train" / "bundled" / "settings"
 TEXTS = ["Which bat flies late?", "The serotine bat (Eptesicus serotinus) emerges in the evening."]
 
 
@@ -45,7 +46,7 @@ def test_it_is_the_base_with_the_adapter_added(model: models.ColBERT) -> None:
         layer = name.removesuffix(".weight")
         if layer in adapted and name.endswith(".weight"):
             change = adapter[f"{layer}.up"].float() @ adapter[f"{layer}.down"].float()
-            assert torch.linalg.matrix_rank(change) <= 64
+            assert torch.linalg.matrix_rank(change) <= 88
             assert change.norm() > 0
             assert torch.allclose(now, weight + change, atol=1e-6)
         else:
@@ -105,13 +106,20 @@ def test_nothing_that_it_was_trained_on_is_tested_on() -> None:
 
 def test_its_card_and_recipe_say_how_it_was_trained() -> None:
     recipe = json.loads((bundle._WEIGHTS / "adapter.json").read_text())
-    assert set(recipe["mean of"]) < set(recipe["runs"])
-    for run in recipe["runs"].values():
+    means = [recipe, *(run for run in recipe["runs"].values() if "mean of" in run)]
+    runs = {name: run for name, run in recipe["runs"].items() if "mean of" not in run}
+    assert len(means) == 3
+    for mean in means:
+        assert set(mean["mean of"]) < set(runs)
+    for name, run in runs.items():
         assert run["recipe"]["stage_b"]
-        assert run["seed"] == 42
+        assert run["log"][-1]["stage"] == "B"
+        settings = json.loads((SETTINGS / f"{name}.json").read_text())
+        assert settings["teacher"] == run["recipe"]["teacher"]
+        assert settings["stage_b"][0]["steps"] == run["log"][-1]["steps"]
     card = (bundle._WEIGHTS / "README.md").read_text(encoding="utf-8")
     for source in ("squad-dev", "nq-open-gold", "medquad", "tldr", "openstax", "scitldr", "ms-docs", "wordnet"):
         assert source in card
     for script in ("pairs.py", "candidates.py", "train.py", "average.py", "ship.py"):
         assert script in card
-    assert sum(file.stat().st_size for file in bundle._WEIGHTS.iterdir()) < 8_000_000
+    assert (bundle._WEIGHTS / "adapter.safetensors").stat().st_size < 8_000_000

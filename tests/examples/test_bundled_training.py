@@ -30,7 +30,6 @@ SETTINGS = {
 AGAIN = {
     "again": True,
     "frozen_layers": 4,
-    "document_length": 24,
     "teacher": {"similarity": 0.9, "lexical": 0.1, "mean": 0.0},
     "lists": {"length": 4, "skipped": 1, "last": 8},
     "shares": {"tldr": 0, "openstax": 0.5},

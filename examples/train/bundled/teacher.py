@@ -64,12 +64,10 @@ def read(
     share: float = 1.0,
     projection: Tensor | None = None,
     depth: int = 0,
-    document_length: int = DOCUMENT_LENGTH,
 ) -> Texts:
     """Read what candidates.py wrote and encode it with the base model and the projection, if any.
 
     share: of the queries, for a trial. depth: of that many layers of the transformer only what comes out is kept.
-    document_length: tokens of a source's documents; a dev set's have up to DEV_DOCUMENT_LENGTH.
     """
     texts = read_texts(folder)
     count = max(1, int(len(texts["queries"]) * share))
@@ -79,7 +77,7 @@ def read(
 
     is_dev = "relevant" in texts
     query_inputs = tokenized(base, texts["queries"][:count], QUERY_LENGTH, device)
-    length = DEV_DOCUMENT_LENGTH if is_dev else document_length
+    length = DEV_DOCUMENT_LENGTH if is_dev else DOCUMENT_LENGTH
     document_inputs = tokenized(base, texts["documents"], length, device)
     if depth:
         query_inputs, document_inputs = (through(base, ids, depth) for ids in (query_inputs, document_inputs))

@@ -42,7 +42,7 @@ import numpy as np
 import torch
 from adapter import Adapted, merge
 from safetensors.torch import load_file, save_file
-from teacher import DOCUMENT_LENGTH, Texts, Weights, lists, ndcg, read
+from teacher import Texts, Weights, lists, ndcg, read
 from tokens import Packed, by_length, encoded, mean_similarities, principal, projected, run
 from torch import Tensor
 from torch.nn import functional
@@ -343,7 +343,6 @@ def read_all(
     if recipe.get("again") and not recipe.get("before_projection"):
         options["projection"] = weight
     devs = [read(folder, base, weight.device, share=share, **options) for folder in sorted((data / "dev").iterdir())]
-    options["document_length"] = recipe.get("document_length", DOCUMENT_LENGTH)
     sources = []
     for folder in sorted((data / "sources").iterdir()):
         own_share = share * recipe.get("shares", {}).get(folder.name, 1)

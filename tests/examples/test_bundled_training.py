@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
+import importlib
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +43,7 @@ AGAIN = {
             "batch": 2,
             "rank": 2,
             "contrastive": 1.0,
-            "tokens": 100.0,
+            "token_differences": 100.0,
             "pooled": 0.5,
             "pooled_loss": 1.0,
             "mean_of": 2,
@@ -97,7 +99,6 @@ def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_from_pairs_to_a_package(data: Path, tmp_path: Path) -> None:
-    pytest.importorskip("peft", reason="adapters are trained with peft")
     work, trained, package = tmp_path / "work", tmp_path / "trained", tmp_path / "package"
     settings = tmp_path / "settings.json"
     settings.write_text(json.dumps(SETTINGS))
@@ -127,7 +128,7 @@ def test_from_pairs_to_a_package(data: Path, tmp_path: Path) -> None:
     assert recipe["mean of"] == ["first", "second"]
     log = recipe["runs"]["second"]["log"]
     stages = [entry["stage"] for entry in log if entry["stage"] != "B, on the way"]
-    assert stages == ["lists", "base, 384 dimensions", "start", "A", "B", "B"]
+    assert stages == ["lists", "base, 384 dimensions", "projection, nothing else trained", "A", "B", "B"]
     assert [entry["scale"] for entry in log[-2:]] == SETTINGS["scales"]
 
 
@@ -151,11 +152,16 @@ def learns_again(work: Path, trained: Path) -> None:
         assert "\ntldr:" not in finished.stdout
     finished = run("average.py", "--start", trained, "--runs", again, "--out", both)
     assert finished.returncode == 0, finished.stderr
-    settings.write_text(json.dumps(AGAIN))
+    still = {"learning_rate": 0.0, "projection_rate": 0.0}
+    settings.write_text(json.dumps({**AGAIN, "stage_b": [{**AGAIN["stage_b"][0], **still}]}))
     train = (*train[:-1], work / "onwards", "--start", trained / "adapter.safetensors", "--seed", 7)
     finished = run(*train, "--resume", both / "mean.safetensors")
     assert finished.returncode == 0, finished.stderr
-    ends = ("average.py", "--start", trained, "--resumed", both, "--runs", work / "onwards", "--rank", 3)
+    learnt, kept = load_file(both / "mean.safetensors"), load_file(work / "onwards" / "adapter.safetensors")
+    assert learnt.keys() == kept.keys()
+    for name, tensor in learnt.items():
+        np.testing.assert_array_equal(kept[name], tensor)
+    ends = ("average.py", "--turn", "--start", trained, "--resumed", both, "--runs", work / "onwards", "--rank", 3)
     finished = run(*ends, "--out", work / "end")
     assert finished.returncode == 0, finished.stderr
     log = json.loads((work / "end" / "log.json").read_text())
@@ -176,32 +182,79 @@ def learns_again(work: Path, trained: Path) -> None:
         np.testing.assert_allclose(products[1], products[0], atol=1e-6)
 
 
-def script(name: str) -> ModuleType:
-    specification = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Import a script; its neighbours, which have common names, are forgotten afterwards."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    for path in SCRIPTS.glob("*.py"):
+        monkeypatch.delitem(sys.modules, path.stem, raising=False)
+        monkeypatch.setitem(sys.modules, path.stem, None)
+        monkeypatch.delitem(sys.modules, path.stem)
+    return importlib.import_module
 
 
-def test_rotated_projections_have_the_mean_of_what_they_were() -> None:
+@pytest.fixture
+def batch(scripts: Callable[[str], ModuleType]) -> Any:
+    """Three queries, each with a list of two of four documents, in six dimensions."""
+    train, tokens, teacher = scripts("train"), scripts("tokens"), scripts("teacher")
+    generator = torch.Generator().manual_seed(5)
+
+    def packed(lengths: list[int]) -> Any:
+        values = torch.nn.functional.normalize(torch.randn(sum(lengths), 6, generator=generator), dim=-1)
+        return tokens.Packed(values, torch.tensor([0, *lengths]).cumsum(0))
+
+    queries, documents = packed([2, 3, 1]), packed([4, 1, 3, 5])
+    texts = teacher.Texts("made up", None, None, queries, documents, None, None, None, [])
+    lists = torch.tensor([[0, 1], [2, 3], [3, 0]])
+    return train.Batch.of(train.Source(texts, lists, torch.zeros(3, 2)), torch.arange(3))
+
+
+def test_token_differences_are_those_to_the_teacher(scripts: Callable[[str], ModuleType], batch: Any) -> None:
+    of_batch = scripts("train")._token_differences
+    texts = batch.source.texts
+    queries, documents = texts.queries.padded(batch.queries), texts.documents.padded(batch.documents)
+    assert of_batch(batch, queries, documents) == 0
+    other = torch.nn.functional.normalize(documents[0].flip(-1) + 0.3 * documents[0], dim=-1)
+    expected = []
+    for query, own in zip(batch.queries, batch.lists, strict=True):
+        of_query = queries[0][query][queries[1][query]]
+
+        def told_apart(
+            vectors: torch.Tensor, own: torch.Tensor = own, of_query: torch.Tensor = of_query
+        ) -> torch.Tensor:
+            best = torch.stack([(of_query @ vectors[n][documents[1][n]].T).amax(dim=1) for n in own])
+            return best - best.mean(dim=0)
+
+        expected.append((told_apart(other) - told_apart(documents[0])).square().mean(dim=0))
+    torch.testing.assert_close(of_batch(batch, queries, (other, documents[1])), torch.cat(expected).mean())
+
+
+def test_principal_directions_are_those_of_the_documents(scripts: Callable[[str], ModuleType], batch: Any) -> None:
+    found = scripts("train").principal([batch.source] * 2, 4)
+    values = batch.source.texts.documents.values
+    _, _, right = torch.linalg.svd(values)
+    torch.testing.assert_close(found.abs(), right[:4].abs(), atol=1e-4, rtol=0)
+
+
+def test_rotated_projections_have_the_mean_of_what_they_were(scripts: Callable[[str], ModuleType]) -> None:
     generator = torch.Generator().manual_seed(3)
     projection = torch.randn(6, 20, generator=generator)
     rotation = torch.linalg.qr(torch.randn(6, 6, generator=generator))[0]
     adapters = [{"projection": projection}, {"projection": rotation @ projection}]
-    average = script("average")
+    average = scripts("average")
     torch.testing.assert_close(average.average(average.turned(adapters))["projection"], projection)
     assert (average.average(adapters)["projection"] - projection).abs().max() > 0.1
 
 
-def test_factors_of_a_lower_rank_come_as_close_as_they_can() -> None:
+def test_factors_of_a_lower_rank_come_as_close_as_they_can(scripts: Callable[[str], ModuleType]) -> None:
     generator = torch.Generator().manual_seed(4)
     factors = {
         "layer.up": torch.randn(30, 5, generator=generator).half(),
         "layer.down": torch.randn(5, 20, generator=generator).half(),
     }
     product = factors["layer.up"].float() @ factors["layer.down"].float()
-    compressed = script("average").compressed
-    assert compressed(factors, 5) == factors
+    compressed = scripts("average").compressed
+    assert compressed(factors, 5)["layer.up"] is factors["layer.up"]
     thin = compressed({**factors, "projection": product}, 3)
     assert thin["layer.up"].shape == (30, 3)
     assert thin["projection"] is product

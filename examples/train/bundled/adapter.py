@@ -31,7 +31,8 @@ def merge(base: Any, path: Path) -> Tensor:
 class Factors(nn.Module):
     """What a matrix is once a product of two thin ones, which begins at zero, has been added to it.
 
-    PEFT computes with the factors apart, which suits wide models: six times as many kernels, one after the other.
+    PEFT multiplies by the factors apart from the matrix, which is less work where matrices are large. Here it would be
+    more kernels than the interpreter can start while a GPU works off those of one layer.
     """
 
     def __init__(self, weight: Tensor, rank: int) -> None:

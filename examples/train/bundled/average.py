@@ -3,12 +3,12 @@
     cd build/bundled
     python ../../examples/train/bundled/average.py --start first --runs second-a second-b --out trained
 
-The adapters must have begun at the same weights, those of `--start`. The factors of all stand side by side, the upper
-ones divided by their number, so that their product is the mean of the products: the rank is the sum of the ranks.
-`--scale` counts the mean as many times; `--turn` rotates projections beforehand. Runs with "again" in their settings
-have learnt what is to be added to the adapter of `--start`: its factors stand beside theirs, also if there is one run
-only, and mean.safetensors, without them, is for `train.py --resume`. Importances of query tokens, if any run has learnt
-them, are left out. Writes adapter.safetensors, of `--rank` at most, and log.json (recipes and logs of all runs).
+The adapters must have begun at the same weights. Their factors stand side by side, the upper ones divided by their
+number, so that their product is the mean of the products: the rank is the sum of the ranks. `--scale` counts the mean
+as many times; `--turn` rotates projections beforehand. Runs with "again" in their settings have learnt what is to be
+added to the adapter of `--start`: its factors stand beside theirs, also if there is one run only; mean.safetensors is
+what they have learnt alone, for `train.py --resume`. Importances of query tokens, if any run has learnt them, are left
+out. Writes adapter.safetensors, cut to `--rank` if it is of a higher one, and log.json (recipes and logs of all runs).
 
 Source: Wortsman et al. 2022, "Model soups".
 """
@@ -49,7 +49,7 @@ def turned(adapters: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
 
 
 def added(first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return both adapters in one. The projection is the second's, which began at the first's."""
+    """Return both adapters in one, with the projection of the second, which was trained last."""
     both = {**first, **second}
     for name in first.keys() & second.keys() - {"projection"}:
         both[name] = torch.cat([first[name], second[name]], dim=int(name.endswith(".up"))).contiguous()
@@ -72,13 +72,15 @@ def compressed(adapter: dict[str, Tensor], rank: int) -> dict[str, Tensor]:
 def main() -> None:
     """Write the mean of runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--start", type=Path, required=True, help="folder that the runs began at")
+    parser.add_argument("--start", type=Path, required=True, help="folder that train.py had as --start")
     parser.add_argument("--runs", type=Path, nargs="+", required=True, help="folders that train.py wrote")
     parser.add_argument("--out", type=Path, default=Path("build/bundled/trained"))
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--turn", action="store_true", help="the projections onto the first one's, before the mean")
     parser.add_argument("--rank", type=int, default=88, help="of the factors that are written, at most")
-    parser.add_argument("--resumed", type=Path, help="folder whose mean.safetensors the runs began at; for the log")
+    parser.add_argument(
+        "--resumed", type=Path, help="folder whose mean.safetensors train.py had as --resume, for the log"
+    )
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     adapters = [load_file(run / "adapter.safetensors") for run in arguments.runs]
@@ -94,7 +96,10 @@ def main() -> None:
         save_file(mean, arguments.out / "mean.safetensors")
         mean = added(load_file(arguments.start / "adapter.safetensors"), mean)
     save_file(compressed(mean, arguments.rank), arguments.out / "adapter.safetensors")
-    log = {"mean of": [run.name for run in arguments.runs], "scale": arguments.scale, "runs": runs}
+    how = {"scale": arguments.scale, "turn": arguments.turn, "rank": arguments.rank, "start": arguments.start.name}
+    if arguments.resumed:
+        how["resumed"] = arguments.resumed.name
+    log = {"mean of": [run.name for run in arguments.runs], **how, "runs": runs}
     (arguments.out / "log.json").write_text(json.dumps(log, indent=1) + "\n")
 
 

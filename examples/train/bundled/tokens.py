@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -116,12 +116,6 @@ def encoded(model: Any, inputs: Packed, task: str) -> Packed:
     """Return the vectors of all texts, float16. Every token is scored: the bundled model has no skiplist."""
     dim = model.get_embedding_dimension()
     return Packed(_of_all(inputs, dim, lambda numbers: run(model, inputs, numbers, task)), inputs.offsets)
-
-
-def principal(vectors: Iterable[Tensor], dim: int) -> Tensor:
-    """Return the directions, float32 `(dim, width)`, in which unit vectors reach farthest from the origin."""
-    moment = sum(part.float().T @ part.float() for whole in vectors for part in whole.split(2**18))
-    return torch.linalg.eigh(moment)[1].flip(1)[:, :dim].T.contiguous()
 
 
 @torch.no_grad()

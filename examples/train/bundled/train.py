@@ -15,15 +15,16 @@ the dev sets decides. A stage ends after its steps or its seconds, whichever com
 
 With "again" in the settings the trained model of `--start` learns a second time, from a teacher that has its
 similarities in place of the base's, those of all dimensions if "before_projection" says so. "principal" then begins
-at the principal directions of its own token vectors, and the weight "tokens" of a further loss holds what each query
-token finds in the documents of a list close to what the teacher's finds, as ranks depend on that. `--resume` goes on
+at the principal directions of its own token vectors, and the weight "token_differences" of a
+further loss holds how much the documents of a list differ for each query token, in the best that it finds in them,
+close to how much they do for the teacher. `--resume` goes on
 from what an unfinished run has learnt, or from the mean of several. With "frozen_layers" from below, what comes out of
 them is computed once, so that two cores take 400 steps of 32 queries with 8 documents through the upper half in 45
 minutes. There, let the allocator keep its memory, or a third of the time goes into page faults:
 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_TOP_PAD_=268435456.
 
-On an H200 three runs at a time take a hundred steps of 48 queries with 16 documents in 28 s. `--share` takes a part of
-the queries. Writes adapter.safetensors, which average.py and ship.py put into the package, and log.json.
+On an H200 three runs at a time take a hundred steps of 48 queries with 16 documents in 28 to 30 s. `--share` takes a
+part of the queries. Writes adapter.safetensors, which average.py and ship.py put into the package, and log.json.
 """
 
 from __future__ import annotations
@@ -41,9 +42,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from adapter import Adapted, merge
+from directions import principal_directions
 from safetensors.torch import load_file, save_file
 from teacher import Texts, Weights, lists, ndcg, read
-from tokens import Packed, by_length, encoded, mean_similarities, principal, projected, run
+from tokens import Packed, by_length, encoded, mean_similarities, projected, run
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils import parametrize
@@ -74,7 +76,7 @@ class Settings:
     importance: bool = False  # of query tokens is learnt, too
     importance_rate: float = 1e-2
     keep: float = 0.0  # weight of the distance to the base model's token similarities
-    tokens: float = 0.0  # weight of the distance to the teacher's best similarities of query tokens, over a list
+    token_differences: float = 0.0  # weight of the distance to how much a list's documents differ for a query token
     pooled: float = 0.0  # weight of the divergence of scores over documents with half of their vectors
     pooled_loss: float = 0.0  # weight of the variance, over a list, of what scores lose with half of the vectors
     checkpoints: int = 4  # what is written last is there if the machine is taken away
@@ -140,8 +142,9 @@ def losses(batch: Batch, embed: Embed, settings: Settings) -> dict[str, Tensor]:
         parts["pooled_loss"] = (scores - by_halves).gather(1, batch.lists).var(dim=1, correction=0).mean()
     if settings.contrastive:
         parts["contrastive"] = _contrastive(batch, scores, settings.guide)
-    if settings.tokens:
-        parts["tokens"] = _tokens(batch, (queries, queries_mask), (documents, documents_mask))
+    if settings.token_differences:
+        vectors = (queries, queries_mask), (documents, documents_mask)
+        parts["token_differences"] = _token_differences(batch, *vectors)
     if settings.keep:
         parts["keep"] = _keep(batch, (queries, queries_mask), (documents, documents_mask))
     return parts
@@ -170,22 +173,22 @@ def _pooled(documents: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return padded, torch.arange(longest, device=mask.device) < lengths[:, None]
 
 
-def _tokens(batch: Batch, queries: tuple[Tensor, Tensor], documents: tuple[Tensor, Tensor]) -> Tensor:
+def _token_differences(batch: Batch, queries: tuple[Tensor, Tensor], documents: tuple[Tensor, Tensor]) -> Tensor:
     """Mean squared difference between what a query token finds in each document of its list, now and by the teacher.
 
     How much the documents of a list differ for it is what ranks them: its mean over the list is taken off.
     """
     texts = batch.source.texts
+    in_lists = documents[1][batch.lists]
 
-    def differences(queries: Tensor, documents: Tensor) -> Tensor:
-        best = token_maxima(queries, documents[batch.lists], documents_mask[batch.lists])
+    def differences(query_vectors: Tensor, document_vectors: Tensor) -> Tensor:
+        best = token_maxima(query_vectors, document_vectors[batch.lists], in_lists)
         return best - best.mean(dim=1, keepdim=True)
 
-    (vectors, mask), (others, documents_mask) = queries, documents
     with torch.no_grad():
         teacher = differences(texts.queries.padded(batch.queries)[0], texts.documents.padded(batch.documents)[0])
-    error = (differences(vectors, others) - teacher).square().mean(dim=1)
-    return (error * mask).sum() / mask.sum()
+    error = (differences(queries[0], documents[0]) - teacher).square().mean(dim=1)
+    return (error * queries[1]).sum() / queries[1].sum()
 
 
 def _keep(batch: Batch, queries: tuple[Tensor, Tensor], documents: tuple[Tensor, Tensor]) -> Tensor:
@@ -358,6 +361,14 @@ def read_all(
     return devs, sources
 
 
+def principal(sources: list[Source], dim: int) -> Tensor:
+    """Return the principal directions, `(dim, width)`, of what teaches: a repeated source counts as often."""
+    values = (part.float() for source in sources for part in source.texts.documents.values.split(2**18))
+    moment = sum((part.T @ part).double() for part in values)
+    directions = torch.from_numpy(principal_directions(moment.cpu().numpy(), dim))
+    return directions.float().contiguous().to(moment.device)
+
+
 def read_arguments() -> tuple[argparse.Namespace, dict[str, Any]]:
     """Return the command line and the settings that it names, if they go together."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -366,8 +377,14 @@ def read_arguments() -> tuple[argparse.Namespace, dict[str, Any]]:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--share", type=float, default=1.0, help="of the queries")
     parser.add_argument("--start", type=Path, help="adapter.safetensors of an earlier run; stage B goes on from there")
-    parser.add_argument("--resume", type=Path, help="what an unfinished run, or a mean, has learnt with this --start")
-    parser.add_argument("--seed", type=int, default=SEED, help="of the order of the batches")
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        help="what an unfinished run, or a mean, has learnt with this --start; of the rank in the settings",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=SEED, help="of the order of stage B's batches; 42 is that of all else"
+    )
     parser.add_argument("--settings", type=Path, default=Path(__file__).parent / "settings" / "first.json")
     arguments = parser.parse_args()
     recipe = json.loads(arguments.settings.read_text())
@@ -396,7 +413,7 @@ def main() -> None:
     start = time.perf_counter()
     devs, sources = read_all(arguments.data, recipe, arguments.share, base, weight)
     if recipe.get("principal"):
-        weight = principal((source.texts.documents.values for source in sources), len(weight))
+        weight = principal(sources, len(weight))
     say({"stage": "lists", "seconds": round(time.perf_counter() - start)})
 
     if not recipe.get("again"):
@@ -409,7 +426,7 @@ def main() -> None:
 
         return evaluate(model, devs)
 
-    say({"stage": "start", "ndcg@10": in_projection(weight)})
+    say({"stage": "projection, nothing else trained", "ndcg@10": in_projection(weight)})
     if recipe["stage_a"]:
         weight, entry = stage_a(weight, sources, Settings(**recipe["stage_a"]))
         say({**entry, "ndcg@10": in_projection(weight)})

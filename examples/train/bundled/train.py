@@ -15,13 +15,12 @@ the dev sets decides. A stage ends after its steps or its seconds, whichever com
 
 With "again" in the settings the trained model of `--start` learns a second time, from a teacher that has its
 similarities in place of the base's, those of all dimensions if "before_projection" says so. "principal" then begins
-at the principal directions of its own token vectors, and the weight "token_differences" of a
-further loss holds how much the documents of a list differ for each query token, in the best that it finds in them,
-close to how much they do for the teacher. `--resume` goes on
-from what an unfinished run has learnt, or from the mean of several. With "frozen_layers" from below, what comes out of
-them is computed once, so that two cores take 400 steps of 32 queries with 8 documents through the upper half in 45
-minutes. There, let the allocator keep its memory, or a third of the time goes into page faults:
-MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_TOP_PAD_=268435456.
+at the principal directions of its own token vectors, and a further loss, "token_differences", keeps how much the
+documents of a list differ for each query token, in the best that it finds in them, close to how much they do for the
+teacher. `--resume` goes on from what an unfinished run has learnt, or from the mean of several. With "frozen_layers"
+from below, what comes out of them is computed once, so that two cores take 400 steps of 32 queries with 8 documents
+through the upper half in 45 minutes. There, let the allocator keep its memory, or a third of the time goes into page
+faults: MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_TOP_PAD_=268435456.
 
 On an H200 three runs at a time take a hundred steps of 48 queries with 16 documents in 28 to 30 s. `--share` takes a
 part of the queries. Writes adapter.safetensors, which average.py and ship.py put into the package, and log.json.

@@ -53,7 +53,7 @@ def test_cqadupstack_is_the_mean_of_its_twelve_forums(table1, tmp_path, monkeypa
 
 
 def test_a_forum_is_read_below_its_collection(table1, bundled_model, tmp_path):
-    small = Dataset(DATASET.documents[:3], {"late": QUERIES["late"]}, {"late": {"serotine": 1}})
+    small = Dataset(DATASET.documents[:3], {"hunt": QUERIES["hunt"]}, {"hunt": {"echoes": 1}})
     write_beir(tmp_path / "cqadupstack" / "android", small)
     assert table1.measure(bundled_model, "cqadupstack/android", tmp_path, exact=True) == pytest.approx(100)
 

@@ -27,7 +27,7 @@ def test_texts_are_reranked_as_by_rank(bundled_model, reranked):
 
 
 def test_a_document_without_text_and_texts_that_are_none_are_told(bundled_model, index):
-    with pytest.raises(UnknownDocument, match="there is no text for the document 'serotine'"):
-        TextSearch(bundled_model, index, {"bread": "..."})([QUERIES["late"]], k=1)
+    with pytest.raises(UnknownDocument, match="there is no text for the document 'crust'"):
+        TextSearch(bundled_model, index, {"bread": "..."})([QUERIES["soft"]], k=1)
     with pytest.raises(InvalidInput, match="texts must map ids to texts, or be a function of an id, got list"):
         TextSearch(bundled_model, index, list(TEXTS))

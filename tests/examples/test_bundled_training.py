@@ -7,7 +7,7 @@ import importlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+
+from .scripts import load
 
 SCRIPTS = Path(__file__).parents[2] / "examples" / "train" / "bundled"
 SOURCES = ("squad-dev", "nq-open-gold", "medquad", "tldr", "openstax", "scitldr", "ms-docs", "wordnet")
@@ -183,14 +185,12 @@ def learns_again(work: Path, trained: Path) -> None:
 
 
 @pytest.fixture
-def scripts(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
-    """Import a script; its neighbours, which have common names, are forgotten afterwards."""
+def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
+    """Import a script; it and its neighbours, which have common names, are forgotten afterwards."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
+    yield importlib.import_module
     for path in SCRIPTS.glob("*.py"):
-        monkeypatch.delitem(sys.modules, path.stem, raising=False)
-        monkeypatch.setitem(sys.modules, path.stem, None)
-        monkeypatch.delitem(sys.modules, path.stem)
-    return importlib.import_module
+        sys.modules.pop(path.stem, None)
 
 
 @pytest.fixture
@@ -236,24 +236,24 @@ def test_principal_directions_are_those_of_the_documents(scripts: Callable[[str]
     torch.testing.assert_close(found.abs(), right[:4].abs(), atol=1e-4, rtol=0)
 
 
-def test_rotated_projections_have_the_mean_of_what_they_were(scripts: Callable[[str], ModuleType]) -> None:
+def test_rotated_projections_have_the_mean_of_what_they_were() -> None:
     generator = torch.Generator().manual_seed(3)
     projection = torch.randn(6, 20, generator=generator)
     rotation = torch.linalg.qr(torch.randn(6, 6, generator=generator))[0]
     adapters = [{"projection": projection}, {"projection": rotation @ projection}]
-    average = scripts("average")
+    average = load("train/bundled/average.py")
     torch.testing.assert_close(average.average(average.turned(adapters))["projection"], projection)
     assert (average.average(adapters)["projection"] - projection).abs().max() > 0.1
 
 
-def test_factors_of_a_lower_rank_come_as_close_as_they_can(scripts: Callable[[str], ModuleType]) -> None:
+def test_factors_of_a_lower_rank_come_as_close_as_they_can() -> None:
     generator = torch.Generator().manual_seed(4)
     factors = {
         "layer.up": torch.randn(30, 5, generator=generator).half(),
         "layer.down": torch.randn(5, 20, generator=generator).half(),
     }
     product = factors["layer.up"].float() @ factors["layer.down"].float()
-    compressed = scripts("average").compressed
+    compressed = load("train/bundled/average.py").compressed
     assert compressed(factors, 5)["layer.up"] is factors["layer.up"]
     thin = compressed({**factors, "projection": product}, 3)
     assert thin["layer.up"].shape == (30, 3)

@@ -25,10 +25,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 
+def adapted_layers(adapter: dict[str, Tensor]) -> list[str]:
+    """Return the names of the layers that have factors."""
+    return [key.removesuffix(".down") for key in adapter if key.endswith(".down")]
+
+
 def average(adapters: list[dict[str, Tensor]], *, scale: float = 1.0) -> dict[str, Tensor]:
     """Return the mean of what `Adapted.save` wrote, times `scale`."""
     mean = {"projection": torch.stack([adapter["projection"] for adapter in adapters]).mean(dim=0)}
-    for name in (key.removesuffix(".down") for key in adapters[0] if key.endswith(".down")):
+    for name in adapted_layers(adapters[0]):
         ups = [adapter[f"{name}.up"].float() * (scale / len(adapters)) for adapter in adapters]
         mean[f"{name}.down"] = torch.cat([adapter[f"{name}.down"] for adapter in adapters]).contiguous()
         mean[f"{name}.up"] = torch.cat(ups, dim=1).half().contiguous()
@@ -59,7 +64,7 @@ def added(first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Tens
 def compressed(adapter: dict[str, Tensor], rank: int) -> dict[str, Tensor]:
     """Return the adapter whose products come closest with factors of that rank, if theirs are of a higher one."""
     thin = dict(adapter)
-    for name in (key.removesuffix(".down") for key in adapter if key.endswith(".down")):
+    for name in adapted_layers(adapter):
         if len(adapter[f"{name}.down"]) > rank:
             product = adapter[f"{name}.up"].float() @ adapter[f"{name}.down"].float()
             left, values, right = torch.linalg.svd(product, full_matrices=False)

@@ -104,6 +104,11 @@ class Batch(NamedTuple):
         documents, places = source.documents[queries].unique(return_inverse=True)
         return cls(source, queries, documents, places)
 
+    def taught(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Return the teacher's vectors of the queries and of the documents, padded, each with its mask."""
+        texts = self.source.texts
+        return texts.queries.padded(self.queries), texts.documents.padded(self.documents)
+
 
 Embed = Callable[[Texts, Tensor, str], tuple[Tensor, Tensor]]
 """Vectors of some texts of a source, `(num_texts, longest, dim)`, and their mask."""
@@ -141,22 +146,18 @@ def losses(batch: Batch, embed: Embed, settings: Settings) -> dict[str, Tensor]:
         parts["pooled_loss"] = (scores - by_halves).gather(1, batch.lists).var(dim=1, correction=0).mean()
     if settings.contrastive:
         parts["contrastive"] = _contrastive(batch, scores, settings.guide)
+    vectors = (queries, queries_mask), (documents, documents_mask)
     if settings.token_differences:
-        vectors = (queries, queries_mask), (documents, documents_mask)
         parts["token_differences"] = _token_differences(batch, *vectors)
     if settings.keep:
-        parts["keep"] = _keep(batch, (queries, queries_mask), (documents, documents_mask))
+        parts["keep"] = _keep(batch, *vectors)
     return parts
 
 
 def _contrastive(batch: Batch, scores: Tensor, guide_share: float) -> Tensor:
     positives = batch.lists[:, :1]
     with torch.no_grad():
-        texts = batch.source.texts
-        (queries, queries_mask), (documents, documents_mask) = (
-            texts.queries.padded(batch.queries),
-            texts.documents.padded(batch.documents),
-        )
+        (queries, queries_mask), (documents, documents_mask) = batch.taught()
         guide = colbert_scores(queries, documents, queries_mask, documents_mask)
         excluded = (guide >= guide_share * guide.gather(1, positives)).scatter(1, positives, False)
     return functional.cross_entropy(scores.masked_fill(excluded, -torch.inf), positives[:, 0])
@@ -177,7 +178,7 @@ def _token_differences(batch: Batch, queries: tuple[Tensor, Tensor], documents: 
 
     How much the documents of a list differ for it is what ranks them: its mean over the list is taken off.
     """
-    texts = batch.source.texts
+    (taught_queries, _), (taught_documents, _) = batch.taught()
     in_lists = documents[1][batch.lists]
 
     def differences(query_vectors: Tensor, document_vectors: Tensor) -> Tensor:
@@ -185,19 +186,16 @@ def _token_differences(batch: Batch, queries: tuple[Tensor, Tensor], documents: 
         return best - best.mean(dim=1, keepdim=True)
 
     with torch.no_grad():
-        teacher = differences(texts.queries.padded(batch.queries)[0], texts.documents.padded(batch.documents)[0])
+        teacher = differences(taught_queries, taught_documents)
     error = (differences(queries[0], documents[0]) - teacher).square().mean(dim=1)
     return (error * queries[1]).sum() / queries[1].sum()
 
 
 def _keep(batch: Batch, queries: tuple[Tensor, Tensor], documents: tuple[Tensor, Tensor]) -> Tensor:
     """Mean squared difference between the token similarities of queries and their positives, then and now."""
-    texts, positives = batch.source.texts, batch.lists[:, 0]
-    before = torch.einsum(
-        "qid,qjd->qij",
-        texts.queries.padded(batch.queries)[0].float(),
-        texts.documents.padded(batch.documents)[0][positives].float(),
-    )
+    (taught_queries, _), (taught_documents, _) = batch.taught()
+    positives = batch.lists[:, 0]
+    before = torch.einsum("qid,qjd->qij", taught_queries.float(), taught_documents[positives].float())
     now = torch.einsum("qid,qjd->qij", queries[0], documents[0][positives])
     mask = queries[1][:, :, None] & documents[1][positives][:, None, :]
     return ((now - before).square() * mask).sum() / mask.sum()

@@ -18,7 +18,14 @@ from torch import nn
 from transformers import AddedToken
 
 from serotine.errors import InvalidInput
-from serotine.models.settings import COLBERT_DEFAULTS, Settings, apply_lengths, read_lengths, read_skiplist
+from serotine.models.settings import (
+    COLBERT_DEFAULTS,
+    Settings,
+    apply_lengths,
+    read_lengths,
+    read_skiplist,
+    write_skiplists,
+)
 
 if TYPE_CHECKING:
     from serotine.models.colbert import ColBERT
@@ -72,7 +79,10 @@ def finish(model: ColBERT) -> None:
         settings = replace(settings, query_length=COLBERT_DEFAULTS.query_length)
     completed = _with_projection(model, modules, settings.embedding_size, fresh=fresh)
     if not is_retrieval_backbone(completed):
-        completed = _with_mask_and_norm(completed, settings.skiplist_words)
+        completed = _with_mask_and_norm(completed)
+        completed = write_skiplists(
+            completed, queries=settings.query_skiplist_words or [], documents=settings.skiplist_words or []
+        )
     _replace_modules(model, completed)
     if not is_retrieval_backbone(completed):
         _set_prefixes(model, settings)
@@ -86,12 +96,14 @@ def _found(model: ColBERT, modules: list[nn.Module]) -> Settings:
     if not (lengths["do_query_expansion"] or model._origin == "checkpoint"):
         # A backbone without expansion has not decided against it: it never heard of it.
         lengths = {key: value for key, value in lengths.items() if key in ("query_length", "document_length") and value}
-    words = read_skiplist(modules) or legacy.skiplist_words
-    decided = words or model._origin == "checkpoint"
+    words = read_skiplist(modules, "document") or legacy.skiplist_words
+    query_words = read_skiplist(modules, "query")
+    is_checkpoint = model._origin == "checkpoint"
     return Settings(
         query_prefix=legacy.prefixes.get("query"),
         document_prefix=legacy.prefixes.get("document"),
-        skiplist_words=list(words or []) if decided else None,
+        skiplist_words=list(words or []) if words or is_checkpoint else None,
+        query_skiplist_words=query_words if query_words or is_checkpoint else None,
         **lengths,
     )
 
@@ -135,14 +147,11 @@ def _projection(in_features: int, out_features: int | None, bias: bool) -> Dense
     )
 
 
-def _with_mask_and_norm(modules: list[nn.Module], skiplist_words: list[str] | None) -> list[nn.Module]:
-    """Add or update the scoring mask and the normalisation, without which vectors are scored that must not be."""
-    masks = [module for module in modules if isinstance(module, MultiVectorMask)]
-    for mask in masks:
-        mask.skiplist_words = list(skiplist_words or [])
-    if not masks:
+def _with_mask_and_norm(modules: list[nn.Module]) -> list[nn.Module]:
+    """Add the scoring mask and the normalisation, without which vectors are scored that must not be."""
+    if not any(isinstance(module, MultiVectorMask) for module in modules):
         position = max(number for number, module in enumerate(modules) if isinstance(module, (Dense, Transformer))) + 1
-        modules = [*modules[:position], MultiVectorMask(skiplist_words=skiplist_words), *modules[position:]]
+        modules = [*modules[:position], MultiVectorMask(), *modules[position:]]
         if not any(isinstance(module, Normalize) for module in modules):
             modules = [
                 *modules[: position + 1],

@@ -42,7 +42,8 @@ class ColBERT(ScoringEncoder):
         bias: whether a new projection has a bias.
         query_prefix, document_prefix: marker token before the text, "" for none; goes before ``prompts``.
         query_length, document_length: tokens kept, special tokens and marker included.
-        do_query_expansion, attend_to_expansion_tokens, skiplist_words: see `settings.Settings`.
+        do_query_expansion, attend_to_expansion_tokens, skiplist_words, query_skiplist_words: see
+            `settings.Settings`.
         truncate_dim: encode to the leading dimensions only, normalised again (Matryoshka models).
         similarity_fn_name: "maxsim" (default) or "meanmaxsim"; PyLate's "MaxSim" is understood.
         tokenizer_kwargs, use_auth_token: PyLate's names for processor_kwargs and token.
@@ -79,6 +80,7 @@ class ColBERT(ScoringEncoder):
         do_query_expansion: bool | None = None,
         attend_to_expansion_tokens: bool | None = None,
         skiplist_words: list[str] | None = None,
+        query_skiplist_words: list[str] | None = None,
         truncate_dim: int | None = None,
         similarity_fn_name: Any = None,
         tokenizer_kwargs: dict[str, Any] | None = None,
@@ -100,6 +102,7 @@ class ColBERT(ScoringEncoder):
             do_query_expansion=do_query_expansion,
             attend_to_expansion_tokens=attend_to_expansion_tokens,
             skiplist_words=skiplist_words,
+            query_skiplist_words=query_skiplist_words,
             embedding_size=embedding_size,
         )
         self._given.check()
@@ -230,7 +233,12 @@ class ColBERT(ScoringEncoder):
     @property
     def skiplist_words(self) -> list[str]:
         """Tokens whose vectors are dropped from documents."""
-        return read_skiplist(list(self))
+        return read_skiplist(self, "document")
+
+    @property
+    def query_skiplist_words(self) -> list[str]:
+        """Tokens whose vectors are dropped from queries; PyLate has no such setting."""
+        return read_skiplist(self, "query")
 
     @property
     def query_length(self) -> int | None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import operator
 import string
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
@@ -40,6 +41,7 @@ class Settings:
     do_query_expansion: pad queries to query_length with [MASK] tokens whose vectors are scored.
     attend_to_expansion_tokens: whether the other tokens see the expansion tokens.
     skiplist_words: tokens of documents whose vectors are dropped.
+    query_skiplist_words: tokens of queries whose vectors are dropped.
     embedding_size: width of a token vector.
     """
 
@@ -50,6 +52,7 @@ class Settings:
     do_query_expansion: bool | None = None
     attend_to_expansion_tokens: bool | None = None
     skiplist_words: list[str] | None = None
+    query_skiplist_words: list[str] | None = None
     embedding_size: int | None = None
 
     def over(self, base: Settings) -> Settings:
@@ -74,9 +77,10 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise InvalidInput(f"{name} must be a string ('' for none), got {value!r}")
-        words = self.skiplist_words
-        if words is not None and (not isinstance(words, list) or not all(isinstance(word, str) for word in words)):
-            raise InvalidInput(f"skiplist_words must be a list of strings, got {words!r}")
+        for name in ("skiplist_words", "query_skiplist_words"):
+            words = getattr(self, name)
+            if words is not None and (not isinstance(words, list) or not all(isinstance(word, str) for word in words)):
+                raise InvalidInput(f"{name} must be a list of strings, got {words!r}")
 
 
 def positive_int(value: Any, *, name: str) -> int | None:
@@ -97,6 +101,7 @@ COLBERT_DEFAULTS = Settings(
     do_query_expansion=True,
     attend_to_expansion_tokens=False,
     skiplist_words=list(string.punctuation),
+    query_skiplist_words=[],
     embedding_size=128,
 )
 
@@ -168,6 +173,28 @@ def read_lengths(transformer: Transformer) -> dict[str, Any]:
     }
 
 
-def read_skiplist(modules: list[Any]) -> list[str]:
-    """Return the skiplist words of the first mask among the modules, [] if there is none."""
-    return next((list(module.skiplist_words) for module in modules if isinstance(module, MultiVectorMask)), [])
+def read_skiplist(modules: Iterable[Any], task: Literal["query", "document"]) -> list[str]:
+    """Return the words that masks among the modules drop from queries or from documents, [] if none does."""
+    masks = [module for module in modules if isinstance(module, MultiVectorMask) and task in module.skiplist_tasks]
+    return [word for mask in masks for word in mask.skiplist_words]
+
+
+def write_skiplists(modules: list[nn.Module], *, queries: list[str], documents: list[str]) -> list[nn.Module]:
+    """Return the modules with these words: those of documents in the first mask, those of queries in one after it.
+
+    Masks that have these words already stay as they are.
+    """
+    if (read_skiplist(modules, "query"), read_skiplist(modules, "document")) == (queries, documents):
+        return modules
+    masks = [module for module in modules if isinstance(module, MultiVectorMask)]
+    for mask in masks:
+        mask.skiplist_words, mask.skiplist_tasks = [], ["document"]
+    masks[0].skiplist_words = documents
+    if not queries:
+        return modules
+    position = modules.index(masks[0]) + 1
+    return [
+        *modules[:position],
+        MultiVectorMask(skiplist_words=queries, skiplist_tasks="query"),
+        *modules[position:],
+    ]

@@ -49,6 +49,12 @@ def save_pylate(model: ColBERT, path: str | Path) -> None:
     Raises:
         InvalidInput: PyLate's layout has no place for something that the model does; the message says for what.
     """
+    if model.query_skiplist_words:
+        raise InvalidInput(
+            "PyLate drops no tokens of queries, this model drops query_skiplist_words: "
+            f"{' '.join(model.query_skiplist_words)}. Save it without format='pylate', or load it with "
+            "query_skiplist_words=[], which ranks a little differently"
+        )
     projections = _projections(model)
     _check_scoring(model)
     _check_markers(model)

@@ -112,8 +112,14 @@ def test_a_padded_vocabulary_is_not_made_smaller(backbone: Path, tmp_path: Path)
 @pytest.mark.parametrize("expansion", [True, False])
 @pytest.mark.parametrize("prefixes", [("[Q] ", "[D] "), ("", "")])
 @pytest.mark.parametrize("skiplist", [[], ["bat", ","]])
+@pytest.mark.parametrize("query_skiplist", [[], ["the", ","], ["bat", ","]])
 def test_a_save_loads_in_the_plain_class_with_difference_zero(
-    backbone: Path, tmp_path: Path, expansion: bool, prefixes: tuple[str, str], skiplist: list[str]
+    backbone: Path,
+    tmp_path: Path,
+    expansion: bool,
+    prefixes: tuple[str, str],
+    skiplist: list[str],
+    query_skiplist: list[str],
 ) -> None:
     model = ColBERT(
         str(backbone),
@@ -123,6 +129,7 @@ def test_a_save_loads_in_the_plain_class_with_difference_zero(
         query_prefix=prefixes[0],
         document_prefix=prefixes[1],
         skiplist_words=skiplist,
+        query_skiplist_words=query_skiplist,
         prompts={"query": "what is ", "document": ""},
     )
     model.save_pretrained(str(tmp_path), create_model_card=False)
@@ -153,11 +160,12 @@ def test_loading_keeps_every_setting(backbone: Path, tmp_path: Path) -> None:
         document_prefix="<d> ",
         attend_to_expansion_tokens=True,
         skiplist_words=["the"],
+        query_skiplist_words=["bat", "the"],
     )
     model.save_pretrained(str(tmp_path), create_model_card=False)
     again = ColBERT(str(tmp_path))
     names = ("query_prefix", "document_prefix", "query_length", "document_length", "do_query_expansion")
-    names += ("attend_to_expansion_tokens", "skiplist_words", "prompts")
+    names += ("attend_to_expansion_tokens", "skiplist_words", "query_skiplist_words", "prompts")
     assert [getattr(again, name) for name in names] == [getattr(model, name) for name in names]
     assert again.get_embedding_dimension() == 24
 
@@ -170,6 +178,40 @@ def test_arguments_override_a_checkpoint(model: ColBERT, tmp_path: Path) -> None
     assert (changed.query_length, changed.document_length) == (20, 50)
     assert changed.encode("bats").shape == (4, 16)
     assert changed.encode("a bat, a moth", is_query=False).shape == (3 + 4, 16)
+
+
+def test_each_task_has_a_skiplist_of_its_own(backbone: Path, tmp_path: Path) -> None:
+    def tokens(model: ColBERT) -> list[list[list[str]]]:
+        return [model.scored_tokens(["the bat, the moth"], is_query=is_query) for is_query in (True, False)]
+
+    settings = {"query_prefix": "", "document_prefix": "", "do_query_expansion": False, "document_length": 40}
+    all_tokens = ["[CLS]", "the", "bat", ",", "the", "moth", "[SEP]"]
+    model = ColBERT(str(backbone), skiplist_words=["the"], query_skiplist_words=[","], **settings)
+    queries, documents = ([token for token in all_tokens if token != dropped] for dropped in (",", "the"))
+    assert tokens(model) == [[queries], [documents]]
+    assert [len(model.encode("the bat, the moth", is_query=is_query)) for is_query in (True, False)] == [6, 5]
+    model.save_pretrained(str(tmp_path), create_model_card=False)
+    for arguments, expected in (
+        ({}, [[queries], [documents]]),
+        ({"skiplist_words": []}, [[queries], [all_tokens]]),
+        ({"query_skiplist_words": []}, [[all_tokens], [documents]]),
+        ({"query_skiplist_words": ["the"]}, [[documents], [documents]]),
+    ):
+        assert tokens(ColBERT(str(tmp_path), **arguments)) == expected
+
+
+def test_a_mask_of_both_tasks_is_read_and_taken_apart(backbone: Path) -> None:
+    def modules() -> list[torch.nn.Module]:
+        mask = MultiVectorMask(skiplist_words=["the"], skiplist_tasks=["query", "document"])
+        return [Transformer(str(backbone)), mask, Normalize("token_embeddings")]
+
+    both = ColBERT(modules=modules())
+    assert (both.skiplist_words, both.query_skiplist_words) == (["the"], ["the"])
+    assert len(list(both)) == 3
+    queries = ColBERT(modules=modules(), skiplist_words=[])
+    assert (queries.skiplist_words, queries.query_skiplist_words) == ([], ["the"])
+    documents = ColBERT(modules=modules(), query_skiplist_words=[])
+    assert (documents.skiplist_words, documents.query_skiplist_words) == (["the"], [])
 
 
 def test_another_width_on_a_trained_checkpoint_appends_a_projection_and_warns(
@@ -324,6 +366,7 @@ def test_mean_maxsim_divides_by_the_query_tokens(backbone: Path) -> None:
         ({"embedding_size": 1.5}, "embedding_size must be"),
         ({"query_prefix": 3}, "query_prefix must be a string"),
         ({"skiplist_words": "abc"}, "skiplist_words must be a list"),
+        ({"query_skiplist_words": [3]}, "query_skiplist_words must be a list"),
         ({"truncate_dim": 0}, "truncate_dim must be"),
         ({"query_length": 65}, "query_length=65 is above the backbone's maximum of 64"),
         ({"query_length": 2}, "query_length=2 leaves no room for text beside the 2 special tokens"),

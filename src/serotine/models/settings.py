@@ -186,15 +186,11 @@ def write_skiplists(modules: list[nn.Module], *, queries: list[str], documents: 
     """
     if (read_skiplist(modules, "query"), read_skiplist(modules, "document")) == (queries, documents):
         return modules
-    masks = [module for module in modules if isinstance(module, MultiVectorMask)]
-    for mask in masks:
+    first, *others = (module for module in modules if isinstance(module, MultiVectorMask))
+    for mask in (first, *others):
         mask.skiplist_words, mask.skiplist_tasks = [], ["document"]
-    masks[0].skiplist_words = documents
-    if not queries:
-        return modules
-    position = modules.index(masks[0]) + 1
-    return [
-        *modules[:position],
-        MultiVectorMask(skiplist_words=queries, skiplist_tasks="query"),
-        *modules[position:],
-    ]
+    first.skiplist_words = documents
+    rest = [module for module in modules if module not in others or module.keep_only_token_ids]
+    position = rest.index(first) + 1
+    added = [MultiVectorMask(skiplist_words=queries, skiplist_tasks="query")] if queries else []
+    return [*rest[:position], *added, *rest[position:]]

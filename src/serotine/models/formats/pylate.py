@@ -51,9 +51,8 @@ def save_pylate(model: ColBERT, path: str | Path) -> None:
     """
     if model.query_skiplist_words:
         raise InvalidInput(
-            "PyLate drops no tokens of queries, this model drops query_skiplist_words: "
-            f"{' '.join(model.query_skiplist_words)}. Save it without format='pylate', or load it with "
-            "query_skiplist_words=[], which ranks a little differently"
+            f"PyLate's layout has no place for words that queries drop: {' '.join(model.query_skiplist_words)}. Save "
+            "without format='pylate', or load the model with query_skiplist_words=[], which ranks a little differently"
         )
     projections = _projections(model)
     _check_scoring(model)
@@ -104,7 +103,6 @@ def _check_scoring(model: ColBERT) -> None:
     problems = {
         "a learnt score": model.scorer is not None,
         f"the similarity {model.similarity_fn_name}": model.similarity_fn_name != "maxsim",
-        f"a mask of {mask.skiplist_tasks}": mask.skiplist_tasks != ["document"],
         "a mask that keeps only some tokens": mask.keep_only_token_ids is not None,
         f"query expansion {expansion}": expansion is not None
         and (expansion["strategy"] != "fixed" or expansion["token"] is not None),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serotine.models import bundled
+from serotine.models import ColBERT
 from tests.golden.checkpoints import build
 
 from .scripts import load
@@ -17,8 +17,8 @@ example = load("verify_checkpoints.py")
 
 
 @pytest.fixture
-def good(tmp_path: Path) -> Path:
-    bundled(query_skiplist_words=[]).save(str(tmp_path / "good"), format="pylate", create_model_card=False)
+def good(bundled_model: ColBERT, tmp_path: Path) -> Path:
+    bundled_model.save(str(tmp_path / "good"), format="pylate", create_model_card=False)
     return tmp_path / "good"
 
 

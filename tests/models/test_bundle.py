@@ -30,9 +30,7 @@ def test_its_settings(model: models.ColBERT) -> None:
     assert (model.query_length, model.document_length) == (128, 512)
     assert (model.query_prefix, model.document_prefix) == ("", "")
     assert not model.do_query_expansion
-    assert model.skiplist_words == []
-    assert model.query_skiplist_words == bundle._QUERY_SKIPLIST
-    assert models.bundled(projected=False).query_skiplist_words == []
+    assert model.skiplist_words == model.query_skiplist_words == []
     assert model.get_embedding_dimension() == 128
 
 
@@ -68,33 +66,6 @@ def test_a_save_loads_in_the_plain_class(model: models.ColBERT, tmp_path: Path) 
     for text in TEXTS:
         assert torch.equal(model.encode_query(text), plain.encode_query(text))
         assert torch.equal(model.encode_document(text), plain.encode_document(text))
-
-
-def test_full_stops_and_their_like_are_scored_in_documents_only(model: models.ColBERT) -> None:
-    text = "Does “she” use C++, or didn't she?"
-    everything = [
-        "[CLS]",
-        "does",
-        "“",
-        "she",
-        "”",
-        "use",
-        "c",
-        "+",
-        "+",
-        ",",
-        "or",
-        "didn",
-        "'",
-        "t",
-        "she",
-        "?",
-        "[SEP]",
-    ]
-    dropped = {"“", "”", ",", "'", "?"}
-    assert model.scored_tokens([text], is_query=False) == [everything]
-    assert model.scored_tokens([text], is_query=True) == [[token for token in everything if token not in dropped]]
-    assert model.encode_query(["?!"])[0].shape == (2, 128)
 
 
 def test_options_override_its_settings() -> None:

@@ -34,17 +34,13 @@ _WEIGHTS = Path(__file__).parent / "weights"
 # on SciFact. Queries of 128 tokens suit long ones (ArguAna's: .412 at 64, .456 at 128, .432 at 300).
 _QUERY_LENGTH = 128
 _DOCUMENT_LENGTH = 512
-# What ends or divides a sentence, or quotes: it is in every document, and which of its places is most alike says little
-# about what was asked. Dropping it gains .002 to .004 nDCG@10 on each dev set (docs/bundled-model.md).
-_QUERY_SKIPLIST = list(".,;:!?\"'`\u2018\u2019\u201c\u201d\u2026")
 
 
 def bundled(*, device: str | None = None, projected: bool = True, **options: Any) -> ColBERT:
     """Load the model that comes with the package: 128 dimensions a token, English, 23 M parameters.
 
     Queries of up to 128 tokens, documents of up to 512 (longer ones: ``encode(..., window_overlap=64)``). No
-    network is used. Full stops and their like in queries are not scored (``query_skiplist_words``). projected=False
-    gives the base model: 384 dimensions, no adapter, no skiplist. options: those of `ColBERT`.
+    network is used. projected=False gives the base model: 384 dimensions, no adapter. options: those of `ColBERT`.
 
     Raises:
         MissingExtra: the package with the base weights is not installed.
@@ -76,7 +72,6 @@ def bundled(*, device: str | None = None, projected: bool = True, **options: Any
         "query_length": _QUERY_LENGTH,
         "document_length": _DOCUMENT_LENGTH,
         "do_query_expansion": False,
-        "query_skiplist_words": _QUERY_SKIPLIST if projected else [],
     }
     return ColBERT(modules=modules, device=device, **{**settings, **options})
 

@@ -112,7 +112,7 @@ def test_a_padded_vocabulary_is_not_made_smaller(backbone: Path, tmp_path: Path)
 @pytest.mark.parametrize("expansion", [True, False])
 @pytest.mark.parametrize("prefixes", [("[Q] ", "[D] "), ("", "")])
 @pytest.mark.parametrize("skiplist", [[], ["bat", ","]])
-@pytest.mark.parametrize("query_skiplist", [[], ["the", ","], ["bat", ","]])
+@pytest.mark.parametrize("query_skiplist", [[], ["the", ","]])
 def test_a_save_loads_in_the_plain_class_with_difference_zero(
     backbone: Path,
     tmp_path: Path,
@@ -205,13 +205,58 @@ def test_a_mask_of_both_tasks_is_read_and_taken_apart(backbone: Path) -> None:
         mask = MultiVectorMask(skiplist_words=["the"], skiplist_tasks=["query", "document"])
         return [Transformer(str(backbone)), mask, Normalize("token_embeddings")]
 
+    def check(model: ColBERT, *, queries: list[str], documents: list[str]) -> None:
+        assert (model.query_skiplist_words, model.skiplist_words) == (queries, documents)
+        for is_query, words in ((True, queries), (False, documents)):
+            [tokens] = model.scored_tokens(["the bat"], is_query=is_query)
+            assert tokens == [token for token in ("[CLS]", "the", "bat", "[SEP]") if token not in words]
+
     both = ColBERT(modules=modules())
-    assert (both.skiplist_words, both.query_skiplist_words) == (["the"], ["the"])
+    check(both, queries=["the"], documents=["the"])
     assert len(list(both)) == 3
-    queries = ColBERT(modules=modules(), skiplist_words=[])
-    assert (queries.skiplist_words, queries.query_skiplist_words) == ([], ["the"])
-    documents = ColBERT(modules=modules(), query_skiplist_words=[])
-    assert (documents.skiplist_words, documents.query_skiplist_words) == (["the"], [])
+    check(ColBERT(modules=modules(), skiplist_words=[]), queries=["the"], documents=[])
+    check(ColBERT(modules=modules(), query_skiplist_words=[]), queries=[], documents=["the"])
+
+
+def test_a_mask_of_queries_drops_nothing_from_documents(backbone: Path, tmp_path: Path) -> None:
+    mask = MultiVectorMask(skiplist_words=["the"], skiplist_tasks="query")
+    model = ColBERT(modules=[Transformer(str(backbone)), mask, Normalize("token_embeddings")])
+    model.save_pretrained(str(tmp_path), create_model_card=False)
+    # As a save has it whose writer took the words of this mask for those of documents.
+    config = json.loads((tmp_path / "config_sentence_transformers.json").read_text())
+    (tmp_path / "config_sentence_transformers.json").write_text(json.dumps({**config, "skiplist_words": ["the"]}))
+    for each in (model, ColBERT(str(tmp_path))):
+        assert (each.query_skiplist_words, each.skiplist_words) == (["the"], [])
+        assert each.scored_tokens(["the bat"], is_query=False) == [["[CLS]", "the", "bat", "[SEP]"]]
+
+
+def test_words_of_several_masks_come_into_two_and_masks_that_keep_some_tokens_stay(backbone: Path) -> None:
+    transformer = Transformer(str(backbone))
+    kept = transformer.tokenizer.convert_tokens_to_ids(["[CLS]", "the", "bat", ","])
+    modules = [
+        transformer,
+        MultiVectorMask(skiplist_words=["the"]),
+        MultiVectorMask(skiplist_words=["bat", "the"], skiplist_tasks=["query", "document"]),
+        MultiVectorMask(keep_only_token_ids=kept),
+        Normalize("token_embeddings"),
+    ]
+    model = ColBERT(modules=modules, query_skiplist_words=[",", "[MASK]"], query_length=12, do_query_expansion=True)
+    assert model.skiplist_words == ["the", "bat"]
+    assert [type(module) for module in model] == [Transformer, *[MultiVectorMask] * 3, Normalize]
+    assert model.scored_tokens(["the bat, the moth"], is_query=False) == [["[CLS]", ","]]
+    assert model.scored_tokens(["the bat, the moth"], is_query=True) == [
+        ["[CLS]", "the", "bat", "the", "moth", "[SEP]"]
+    ]
+
+
+def test_lists_of_words_are_the_models_own(backbone: Path) -> None:
+    words = ["the"]
+    model = ColBERT(str(backbone), skiplist_words=words, query_skiplist_words=words, document_length=40)
+    words.append("bat")
+    assert (model.skiplist_words, model.query_skiplist_words) == (["the"], ["the"])
+    new = ColBERT(str(backbone), document_length=40)
+    new[-2].skiplist_words.append("bat")
+    assert ColBERT(str(backbone), document_length=40).skiplist_words == list(string.punctuation)
 
 
 def test_another_width_on_a_trained_checkpoint_appends_a_projection_and_warns(

@@ -1,7 +1,7 @@
 """How do modules become a ColBERT?  The construction steps that run once, when a model is loaded or made.
 
 Sentence Transformers loads or creates the modules; the steps here complete the sequence
-``Transformer -> Dense ... -> MultiVectorMask -> Normalize``, add the marker tokens and write the settings.
+``Transformer -> Dense ... -> MultiVectorMask ... -> Normalize``, add the marker tokens and write the settings.
 """
 
 from __future__ import annotations
@@ -96,13 +96,13 @@ def _found(model: ColBERT, modules: list[nn.Module]) -> Settings:
     if not (lengths["do_query_expansion"] or model._origin == "checkpoint"):
         # A backbone without expansion has not decided against it: it never heard of it.
         lengths = {key: value for key, value in lengths.items() if key in ("query_length", "document_length") and value}
-    words = read_skiplist(modules, "document") or legacy.skiplist_words
+    words = read_skiplist(modules, "document")
     query_words = read_skiplist(modules, "query")
     is_checkpoint = model._origin == "checkpoint"
     return Settings(
         query_prefix=legacy.prefixes.get("query"),
         document_prefix=legacy.prefixes.get("document"),
-        skiplist_words=list(words or []) if words or is_checkpoint else None,
+        skiplist_words=words if words or is_checkpoint else None,
         query_skiplist_words=query_words if query_words or is_checkpoint else None,
         **lengths,
     )

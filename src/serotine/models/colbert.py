@@ -42,7 +42,7 @@ class ColBERT(ScoringEncoder):
         bias: whether a new projection has a bias.
         query_prefix, document_prefix: marker token before the text, "" for none; goes before ``prompts``.
         query_length, document_length: tokens kept, special tokens and marker included.
-        do_query_expansion, attend_to_expansion_tokens, skiplist_words, query_skiplist_words: see
+        do_query_expansion, attend_to_expansion_tokens, skiplist_words, query_skiplist_words (none): see
             `settings.Settings`.
         truncate_dim: encode to the leading dimensions only, normalised again (Matryoshka models).
         similarity_fn_name: "maxsim" (default) or "meanmaxsim"; PyLate's "MaxSim" is understood.

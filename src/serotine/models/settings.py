@@ -29,6 +29,7 @@ __all__ = [
     "positive_int",
     "read_lengths",
     "read_skiplist",
+    "write_skiplists",
 ]
 
 
@@ -176,21 +177,23 @@ def read_lengths(transformer: Transformer) -> dict[str, Any]:
 def read_skiplist(modules: Iterable[Any], task: Literal["query", "document"]) -> list[str]:
     """Return the words that masks among the modules drop from queries or from documents, [] if none does."""
     masks = [module for module in modules if isinstance(module, MultiVectorMask) and task in module.skiplist_tasks]
-    return [word for mask in masks for word in mask.skiplist_words]
+    return list(dict.fromkeys(word for mask in masks for word in mask.skiplist_words))
 
 
 def write_skiplists(modules: list[nn.Module], *, queries: list[str], documents: list[str]) -> list[nn.Module]:
-    """Return the modules with these words: those of documents in the first mask, those of queries in one after it.
+    """Return the modules with these words: those of documents in the first mask, those of queries in one of their own.
 
-    Masks that have these words already stay as they are.
+    Masks that have these words already stay as they are. Otherwise the first one is changed (there has to be one), and
+    of the others only those stay that keep nothing but some tokens.
     """
     if (read_skiplist(modules, "query"), read_skiplist(modules, "document")) == (queries, documents):
         return modules
     first, *others = (module for module in modules if isinstance(module, MultiVectorMask))
     for mask in (first, *others):
         mask.skiplist_words, mask.skiplist_tasks = [], ["document"]
-    first.skiplist_words = documents
-    rest = [module for module in modules if module not in others or module.keep_only_token_ids]
-    position = rest.index(first) + 1
+    first.skiplist_words = list(documents)
+    kept = [module for module in modules if module not in others or module.keep_only_token_ids]
+    # After the last one, since each mask scores expansion tokens again.
+    position = max(number for number, module in enumerate(kept) if isinstance(module, MultiVectorMask)) + 1
     added = [MultiVectorMask(skiplist_words=queries, skiplist_tasks="query")] if queries else []
-    return [*rest[:position], *added, *rest[position:]]
+    return [*kept[:position], *added, *kept[position:]]

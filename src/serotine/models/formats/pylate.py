@@ -51,8 +51,8 @@ def save_pylate(model: ColBERT, path: str | Path) -> None:
     """
     if model.query_skiplist_words:
         raise InvalidInput(
-            f"PyLate's layout has no place for words that queries drop: {' '.join(model.query_skiplist_words)}. Save "
-            "without format='pylate', or load the model with query_skiplist_words=[], which ranks a little differently"
+            f"PyLate's layout has no place for words that queries drop: {model.query_skiplist_words}. Save without "
+            "format='pylate', or load the model with query_skiplist_words=[], which scores them"
         )
     projections = _projections(model)
     _check_scoring(model)

@@ -8,6 +8,7 @@ DATA holds one folder per collection in BEIR's layout (corpus.jsonl, queries.jso
 
     bundled    the bundled model, 128 dimensions, documents of up to 512 tokens
     base       the same token vectors before the projection, 384 dimensions
+    unmarked   the bundled model without full stops, question marks and their like in queries
     windows    the bundled model, documents of any length in windows that overlap by 64 tokens
     single     all-MiniLM-L6-v2 as it is meant: one vector per text, 256 tokens
     bm25       BM25 (Lucene's variant, k1 = .9, b = .4, English stemmer)
@@ -34,13 +35,12 @@ from serotine.evaluation.datasets import Dataset
 
 METRICS = ["ndcg@10", "mrr", "recall@100"]
 DEPTH = 100
+MARKS = list(".,;:!?\"'`\u2018\u2019\u201c\u201d\u2026")
 
 
-def late_interaction(
-    dataset: Dataset, *, projected: bool = True, window_overlap: int | None = None
-) -> tuple[Any, dict]:
-    """Rank by MaxSim over vectors kept in float16."""
-    model = models.bundled(projected=projected)
+def late_interaction(dataset: Dataset, *, window_overlap: int | None = None, **options: Any) -> tuple[Any, dict]:
+    """Rank by MaxSim over vectors kept in float16. options: those of `bundled`."""
+    model = models.bundled(**options)
     start = time.perf_counter()
     documents = model.encode(
         [document["text"] for document in dataset.documents],
@@ -106,6 +106,7 @@ SYSTEMS = {
     "single": single_vector,
     "bundled": late_interaction,
     "base": lambda dataset: late_interaction(dataset, projected=False),
+    "unmarked": lambda dataset: late_interaction(dataset, query_skiplist_words=MARKS),
     "windows": lambda dataset: late_interaction(dataset, window_overlap=64),
 }
 

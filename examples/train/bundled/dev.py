@@ -4,7 +4,7 @@
 
 nDCG@10 of exact MaxSim in float32, with what `serotine.models.bundled` loads. Ten minutes on two cores.
 `--before-projection` takes the 384 dimensions that come out of the adapted transformer instead: what a better
-projection could bring.
+projection could bring. `--query-skiplist` takes words that queries are to drop.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("build/bundled"))
     parser.add_argument("--before-projection", action="store_true", help="all 384 dimensions of the trained model")
+    parser.add_argument("--query-skiplist", nargs="+", default=[], metavar="WORD", help="not scored in queries")
     arguments = parser.parse_args()
-    model = bundled()
+    model = bundled(query_skiplist_words=arguments.query_skiplist)
     if arguments.before_projection:
         del model[1]
     for folder in sorted((arguments.data / "dev").iterdir()):

@@ -213,7 +213,7 @@ def test_token_differences_are_those_to_the_teacher(scripts: Callable[[str], Mod
     of_batch = scripts("train")._token_differences
     texts = batch.source.texts
     queries, documents = texts.queries.padded(batch.queries), texts.documents.padded(batch.documents)
-    assert of_batch(batch, queries, documents) == 0
+    assert of_batch(batch, (queries, documents), batch.taught()) == 0
     other = torch.nn.functional.normalize(documents[0].flip(-1) + 0.3 * documents[0], dim=-1)
     expected = []
     for query, own in zip(batch.queries, batch.lists, strict=True):
@@ -226,7 +226,8 @@ def test_token_differences_are_those_to_the_teacher(scripts: Callable[[str], Mod
             return best - best.mean(dim=0)
 
         expected.append((told_apart(other) - told_apart(documents[0])).square().mean(dim=0))
-    torch.testing.assert_close(of_batch(batch, queries, (other, documents[1])), torch.cat(expected).mean())
+    found = of_batch(batch, (queries, (other, documents[1])), batch.taught())
+    torch.testing.assert_close(found, torch.cat(expected).mean())
 
 
 def test_principal_directions_are_those_of_the_documents(scripts: Callable[[str], ModuleType], batch: Any) -> None:

@@ -90,6 +90,10 @@ class Source(NamedTuple):
     scores: Tensor  # float32, the same
 
 
+Vectors = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Vectors of a batch's queries and of its documents, padded, each with its mask."""
+
+
 class Batch(NamedTuple):
     """Some queries of one source: distinct documents of their lists, and where in these each list's are."""
 
@@ -104,8 +108,8 @@ class Batch(NamedTuple):
         documents, places = source.documents[queries].unique(return_inverse=True)
         return cls(source, queries, documents, places)
 
-    def taught(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Return the teacher's vectors of the queries and of the documents, padded, each with its mask."""
+    def taught(self) -> Vectors:
+        """Return the teacher's vectors."""
         texts = self.source.texts
         return texts.queries.padded(self.queries), texts.documents.padded(self.documents)
 
@@ -144,20 +148,20 @@ def losses(batch: Batch, embed: Embed, settings: Settings) -> dict[str, Tensor]:
         by_halves = colbert_scores(queries, halves, queries_mask, halves_mask) / counts * settings.scale
         parts["pooled"] = divergence(by_halves)
         parts["pooled_loss"] = (scores - by_halves).gather(1, batch.lists).var(dim=1, correction=0).mean()
+    vectors, taught = ((queries, queries_mask), (documents, documents_mask)), batch.taught()
     if settings.contrastive:
-        parts["contrastive"] = _contrastive(batch, scores, settings.guide)
-    vectors = (queries, queries_mask), (documents, documents_mask)
+        parts["contrastive"] = _contrastive(batch, scores, taught, settings.guide)
     if settings.token_differences:
-        parts["token_differences"] = _token_differences(batch, *vectors)
+        parts["token_differences"] = _token_differences(batch, vectors, taught)
     if settings.keep:
-        parts["keep"] = _keep(batch, *vectors)
+        parts["keep"] = _keep(batch, vectors, taught)
     return parts
 
 
-def _contrastive(batch: Batch, scores: Tensor, guide_share: float) -> Tensor:
+def _contrastive(batch: Batch, scores: Tensor, taught: Vectors, guide_share: float) -> Tensor:
     positives = batch.lists[:, :1]
     with torch.no_grad():
-        (queries, queries_mask), (documents, documents_mask) = batch.taught()
+        (queries, queries_mask), (documents, documents_mask) = taught
         guide = colbert_scores(queries, documents, queries_mask, documents_mask)
         excluded = (guide >= guide_share * guide.gather(1, positives)).scatter(1, positives, False)
     return functional.cross_entropy(scores.masked_fill(excluded, -torch.inf), positives[:, 0])
@@ -173,13 +177,14 @@ def _pooled(documents: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return padded, torch.arange(longest, device=mask.device) < lengths[:, None]
 
 
-def _token_differences(batch: Batch, queries: tuple[Tensor, Tensor], documents: tuple[Tensor, Tensor]) -> Tensor:
+def _token_differences(batch: Batch, vectors: Vectors, taught: Vectors) -> Tensor:
     """Mean squared difference between what a query token finds in each document of its list, now and by the teacher.
 
     How much the documents of a list differ for it is what ranks them: its mean over the list is taken off.
     """
-    (taught_queries, _), (taught_documents, _) = batch.taught()
-    in_lists = documents[1][batch.lists]
+    (queries, queries_mask), (documents, documents_mask) = vectors
+    (taught_queries, _), (taught_documents, _) = taught
+    in_lists = documents_mask[batch.lists]
 
     def differences(query_vectors: Tensor, document_vectors: Tensor) -> Tensor:
         best = token_maxima(query_vectors, document_vectors[batch.lists], in_lists)
@@ -187,17 +192,18 @@ def _token_differences(batch: Batch, queries: tuple[Tensor, Tensor], documents: 
 
     with torch.no_grad():
         teacher = differences(taught_queries, taught_documents)
-    error = (differences(queries[0], documents[0]) - teacher).square().mean(dim=1)
-    return (error * queries[1]).sum() / queries[1].sum()
+    error = (differences(queries, documents) - teacher).square().mean(dim=1)
+    return (error * queries_mask).sum() / queries_mask.sum()
 
 
-def _keep(batch: Batch, queries: tuple[Tensor, Tensor], documents: tuple[Tensor, Tensor]) -> Tensor:
+def _keep(batch: Batch, vectors: Vectors, taught: Vectors) -> Tensor:
     """Mean squared difference between the token similarities of queries and their positives, then and now."""
-    (taught_queries, _), (taught_documents, _) = batch.taught()
+    (queries, queries_mask), (documents, documents_mask) = vectors
+    (taught_queries, _), (taught_documents, _) = taught
     positives = batch.lists[:, 0]
     before = torch.einsum("qid,qjd->qij", taught_queries.float(), taught_documents[positives].float())
-    now = torch.einsum("qid,qjd->qij", queries[0], documents[0][positives])
-    mask = queries[1][:, :, None] & documents[1][positives][:, None, :]
+    now = torch.einsum("qid,qjd->qij", queries, documents[positives])
+    mask = queries_mask[:, :, None] & documents_mask[positives][:, None, :]
     return ((now - before).square() * mask).sum() / mask.sum()
 
 

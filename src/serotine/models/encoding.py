@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,15 +25,13 @@ from serotine.models.batching import chunks
 from serotine.models.inference import EncodedChunk, EncodeOptions, encode_chunk, pooled_chunk, raw_outputs
 from serotine.models.nesting import flattened, regrouped
 from serotine.models.pooling import TokenPooling, choose_pooling
-from serotine.models.settings import positive_int
+from serotine.models.settings import Task, positive_int
 from serotine.models.tokenizing import TaskTokenizer
 from serotine.types import TokenMatrix
 
 __all__ = ["Encoder"]
 
 logger = logging.getLogger(__name__)
-
-Task = Literal["query", "document"]
 
 _DTYPES = {None: None, "float32": torch.float32, "float16": torch.float16}
 

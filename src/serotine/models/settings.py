@@ -23,6 +23,7 @@ from serotine.errors import InvalidInput
 __all__ = [
     "COLBERT_DEFAULTS",
     "Settings",
+    "Task",
     "apply_lengths",
     "check_length",
     "maximum_length",
@@ -31,6 +32,9 @@ __all__ = [
     "read_skiplist",
     "write_skiplists",
 ]
+
+Task = Literal["query", "document"]
+"""What a text is encoded as."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +178,7 @@ def read_lengths(transformer: Transformer) -> dict[str, Any]:
     }
 
 
-def read_skiplist(modules: Iterable[Any], task: Literal["query", "document"]) -> list[str]:
+def read_skiplist(modules: Iterable[Any], task: Task) -> list[str]:
     """Return the words that masks among the modules drop from queries or from documents, [] if none does."""
     masks = [module for module in modules if isinstance(module, MultiVectorMask) and task in module.skiplist_tasks]
     return list(dict.fromkeys(word for mask in masks for word in mask.skiplist_words))
